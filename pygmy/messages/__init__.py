@@ -1,0 +1,1 @@
+"""Every message that enters or leaves a process, typed once: what is decoded here has been validated."""
