@@ -1,21 +1,49 @@
-"""Links between nodes: whatever gathers while the previous requests are out goes as one (POST /internal)."""
+"""Links between nodes: whatever gathers while the previous requests are out goes as one (POST /internal).
 
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+One direction each. A request carries one-way messages and calls; its answers stream back one by one, so that a
+slow one delays no other.
+"""
 
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar, cast
+
+import msgspec
+from hyperlink import EncodedURL
 from msgspec import Raw
 from treq.client import HTTPClient
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
-from twisted.web.iweb import IAgent
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError, gatherResults, succeed
+from twisted.internet.error import ConnectError, ConnectingCancelledError, ConnectionRefusedError, DNSLookupError
+from twisted.internet.interfaces import IConsumer, IDelayedCall, IReactorTime
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web._newclient import RequestNotSent
+from twisted.web.client import Agent, HTTPConnectionPool, ResponseDone
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IAgent, IBodyProducer, IResponse
+from zope.interface import implementer
 
-from pygmy.messages.internal import AnswerBody, CallBody, OneWay
+from pygmy.errors import Problem, overloaded
+from pygmy.messages.internal import Answer, AnswerBody, Call, CallBody, OneWay, OutgoingEnvelope, Refused
 
 T = TypeVar("T")
+log = Logger()
+
+# The server closes a connection that was idle for 60 s: be first, or a request may meet the closing.
+IDLE_SECONDS = 30.0
+CONNECT_SECONDS = 1.0
+BODY_LIMIT = 64 * 1024
+
+_ENCODER = msgspec.json.Encoder()
+_ANSWERS = msgspec.json.Decoder(Answer)
 
 
 class LinkDown(Exception):
-    """No answer came. `reason`: refused, timeout, lost, closed, http-<status>; `sent` False: surely never delivered."""
+    """No answer came. `sent` False: surely never accepted there.
+
+    `reason`: refused, unreachable, timeout, lost, closed, garbled or http-<status>.
+    """
 
     def __init__(self, reason: str, sent: bool) -> None:
         super().__init__(reason)
@@ -25,28 +53,180 @@ class LinkDown(Exception):
 
 def encode(message: OneWay) -> Raw:
     """A message encoded once, to be sent to several peers."""
-    raise NotImplementedError
+    return Raw(_ENCODER.encode(message))
+
+
+# ---- the HTTP client
+
+
+@implementer(IBodyProducer)
+class ImmediateBody:
+    """A request body written at once; twisted's own producers take turns of the global reactor."""
+
+    def __init__(self, body: bytes) -> None:
+        self.length = len(body)
+        self._body = body
+
+    def startProducing(self, consumer: IConsumer) -> "Deferred[None]":
+        """All of it, now."""
+        consumer.write(self._body)
+        return succeed(None)
+
+    def pauseProducing(self) -> None:
+        """There is nothing left to pause."""
+
+    def resumeProducing(self) -> None:
+        """Nor to resume."""
+
+    def stopProducing(self) -> None:
+        """Nor to stop."""
 
 
 def http_client(agent: IAgent) -> HTTPClient:
-    """A treq client whose request bodies are written at once, not through the global Cooperator."""
-    raise NotImplementedError
+    """A treq client whose request bodies (bytes) are written at once, not through the global Cooperator."""
+    return HTTPClient(agent, data_to_body_producer=ImmediateBody)
 
 
 def pooled_agent(reactor: Any, width: int) -> tuple[IAgent, Callable[[], "Deferred[Any]"]]:
-    """An agent that keeps up to `width` connections a host, retries nothing; and what closes them."""
-    raise NotImplementedError
+    """An agent that keeps up to `width` connections a host and retries nothing; and what closes them."""
+    pool = HTTPConnectionPool(reactor, persistent=True)
+    pool.maxPersistentPerHost = width
+    pool.cachedConnectionTimeout = IDLE_SECONDS  # type: ignore[assignment]
+    pool.retryAutomatically = False
+    return Agent(reactor, connectTimeout=CONNECT_SECONDS, pool=pool), pool.closeCachedConnections
+
+
+class _Body(Protocol):
+    """Hands on each part of a response body as it comes; `done` fires at its end, and fails if it was cut.
+
+    Cancelling `done` closes the connection.
+    """
+
+    def __init__(self, received: Callable[[bytes], None]) -> None:
+        self._received = received
+        self.done: Deferred[None] = Deferred(lambda _: self._abandon())
+
+    def _abandon(self) -> None:
+        cast(Any, self.transport).loseConnection()
+
+    def dataReceived(self, data: bytes) -> None:
+        """A part of the body; once one is bad, or the reader has gone, the rest is of no use."""
+        if self.done.called:
+            return
+        try:
+            self._received(data)
+        except Exception:
+            self.done.errback(Failure())
+            self._abandon()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The end of the body."""
+        if self.done.called:
+            return
+        if reason.check(ResponseDone):
+            self.done.callback(None)
+        else:
+            self.done.errback(reason)
+
+
+async def read_body(response: IResponse, received: Callable[[bytes], None]) -> None:
+    """Pass the body to `received`, part by part. An exception from there, or a cut, is raised here."""
+    body = _Body(received)
+    response.deliverBody(body)
+    await body.done
+
+
+def link_down(failure: Failure) -> LinkDown:
+    """What an exchange's failure means: above all, whether anything can have been delivered."""
+    error = failure.value
+    if isinstance(error, LinkDown):
+        return error
+    if isinstance(error, ConnectionRefusedError):
+        return LinkDown("refused", sent=False)
+    if isinstance(error, ConnectingCancelledError):
+        return LinkDown("timeout", sent=False)
+    if isinstance(error, ConnectError | DNSLookupError | RequestNotSent):
+        return LinkDown("unreachable", sent=False)
+    if isinstance(error, TimeoutError):
+        return LinkDown("timeout", sent=not isinstance(error.__cause__, ConnectingCancelledError))
+    return LinkDown("lost", sent=True)
 
 
 def get_json(
     client: HTTPClient, url: str, type: type[T], timeout: float, clock: IReactorTime
 ) -> "Deferred[tuple[int, T]]":
-    """GET (a /health, say): status and body. LinkDown on anything that is not a JSON `type`, or after `timeout` s."""
-    raise NotImplementedError
+    """GET (a /health, say): status and body. LinkDown on what is not a JSON `type`, or after `timeout` s."""
+
+    async def ask() -> tuple[int, T]:
+        response = await client.get(url, unbuffered=True, allow_redirects=False)
+        parts = bytearray()
+
+        def received(data: bytes) -> None:
+            if len(parts) <= BODY_LIMIT:
+                parts.extend(data)
+
+        await read_body(response, received)
+        try:
+            return response.code, msgspec.json.decode(bytes(parts), type=type)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            reason = "garbled" if response.code == 200 else f"http-{response.code}"
+            raise LinkDown(reason, sent=True) from None
+
+    return _bounded(Deferred.fromCoroutine(ask()), timeout, clock)
+
+
+def _bounded(exchange: "Deferred[T]", timeout: float, clock: IReactorTime) -> "Deferred[T]":
+    """Within `timeout` seconds, failing with LinkDown only (or CancelledError, when the caller cancels)."""
+    expired = False
+
+    def expire() -> None:
+        nonlocal expired
+        expired = True
+        exchange.cancel()
+
+    timer = clock.callLater(timeout, expire)
+
+    def ended(result: T | Failure) -> T | Failure:
+        if timer.active():
+            timer.cancel()
+        if not isinstance(result, Failure):
+            return result
+        if expired:
+            return Failure(LinkDown("timeout", sent=not result.check(ConnectingCancelledError)))
+        return result if result.check(CancelledError) else Failure(link_down(result))
+
+    return cast("Deferred[T]", exchange.addBoth(ended))
+
+
+# ---- one link
+
+
+class _Waiting:
+    """A call, from its asking to its answer."""
+
+    __slots__ = ("deferred", "encoded", "expiry", "sent", "timeout")
+
+    def __init__(self, encoded: Raw, timeout: float, deferred: "Deferred[AnswerBody]") -> None:
+        self.encoded = encoded
+        self.timeout = timeout
+        self.deferred = deferred
+        self.expiry: IDelayedCall | None = None
+        self.sent = False
 
 
 class Link:
-    """One direction, to one node."""
+    """One direction, to one node.
+
+    `width` requests may be out; what comes meanwhile gathers. A request that has been out for `SLOW` seconds gives
+    its place to another (up to `width * MOST`), so that calls which take their time do not hold up the rest.
+    `limit` bounds what waits: then calls are refused as overloaded, and the oldest message makes room for the newest
+    (what is repeated supersedes). `patience` bounds a request without calls, in seconds.
+    """
+
+    SLOW = 0.2
+    MOST = 8
+    ITEMS = 512
+    BYTES = 4 * 1024 * 1024
 
     def __init__(
         self,
@@ -58,30 +238,237 @@ class Link:
         *,
         width: int = 2,
         limit: int = 10_000,
+        patience: float = 3.0,
     ) -> None:
-        raise NotImplementedError
+        self._url = EncodedURL.from_text(f"{url}/internal")
+        self._sender = sender
+        self._client = client
+        self._clock = clock
+        self._width = width
+        self._limit = limit
+        self._patience = patience
+        self._headers = Headers(
+            {b"Authorization": [b"Bearer " + secret.encode("ascii")], b"Content-Type": [b"application/json"]}
+        )
+        self._messages: deque[Raw] = deque()
+        self._unsent: dict[int, _Waiting] = {}
+        self._calls: dict[int, _Waiting] = {}  # all that have no answer yet, by id
+        self._exchanges: set[Deferred[None]] = set()
+        self._places = 0
+        self._number = 0
+        self._turn: IDelayedCall | None = None
+        self._closed = False
 
     def send(self, message: OneWay | Raw) -> None:
         """Send one way. Lost if its request fails or the queue is full: the protocol repeats."""
+        if self._closed:
+            return
+        if len(self._messages) >= self._limit:
+            self._messages.popleft()
+        self._messages.append(message if isinstance(message, Raw) else encode(message))
+        self._gather()
 
     def call(self, body: CallBody, request_id: str, timeout: float) -> "Deferred[AnswerBody]":
         """Ask. Fails with the Problem that the other side refused with, LinkDown, or overloaded (nothing sent).
 
         After `timeout` seconds, or when cancelled, it is dropped if unsent.
         """
-        raise NotImplementedError
+        answer: Deferred[AnswerBody] = Deferred(lambda _: self._forget(number))
+        self._number = number = self._number + 1
+        if self._closed:
+            answer.errback(LinkDown("closed", sent=False))
+        elif len(self._unsent) >= self._limit:
+            answer.errback(overloaded("requests to another server"))
+        else:
+            call = _Waiting(Raw(_ENCODER.encode(Call(number, request_id, body))), timeout, answer)
+            call.expiry = self._clock.callLater(timeout, self._expire, number)
+            self._calls[number] = self._unsent[number] = call
+            self._gather()
+        return answer
 
     @property
     def waiting(self) -> int:
         """How many messages and calls are queued, unsent."""
-        raise NotImplementedError
+        return len(self._messages) + len(self._unsent)
 
     def close(self) -> None:
-        """Fail what waits with LinkDown("closed")."""
+        """Fail what waits with LinkDown("closed"); messages still unsent are lost."""
+        self._closed = True
+        self._messages.clear()
+        self._unsent.clear()
+        if self._turn is not None and self._turn.active():
+            self._turn.cancel()
+        for number, call in list(self._calls.items()):
+            self._fail(number, LinkDown("closed", call.sent))
+        for exchange in list(self._exchanges):
+            exchange.cancel()
+
+    # ---- gathering
+
+    def _gather(self) -> None:
+        """Send at the end of this reactor turn, with all that the turn brings; or when a place is free."""
+        if self._turn is None and self._has_place():
+            self._turn = self._clock.callLater(0, self._pump)
+
+    def _has_place(self) -> bool:
+        return self._places < self._width and len(self._exchanges) < self._width * self.MOST
+
+    def _pump(self) -> None:
+        self._turn = None
+        while self.waiting and self._has_place():
+            messages, calls = self._take()
+            self._post(messages, calls)
+
+    def _take(self) -> tuple[list[Raw], dict[int, _Waiting]]:
+        """What goes as one: the oldest messages, then the oldest calls, within ITEMS and BYTES (one at least)."""
+        room = self.BYTES
+        messages: list[Raw] = []
+        calls: dict[int, _Waiting] = {}
+        while self._messages and len(messages) < self.ITEMS:
+            room -= len(memoryview(self._messages[0]))
+            if room < 0 and messages:
+                return messages, calls
+            messages.append(self._messages.popleft())
+        for number, call in self._unsent.items():
+            room -= len(memoryview(call.encoded))
+            if len(messages) + len(calls) >= self.ITEMS or (room < 0 and (messages or calls)):
+                break
+            calls[number] = call
+        for number, call in calls.items():
+            del self._unsent[number]
+            call.sent = True
+        return messages, calls
+
+    # ---- an exchange
+
+    def _post(self, messages: list[Raw], calls: dict[int, _Waiting]) -> None:
+        body = _ENCODER.encode(OutgoingEnvelope(self._sender, messages, [call.encoded for call in calls.values()]))
+        # Each call has its own time; the exchange outlives them all, so that one late answer costs no other.
+        longest = max((call.timeout for call in calls.values()), default=0.0) + 1.0
+        place = _Place(self)
+        slow = self._clock.callLater(self.SLOW, place.leave)
+        exchange = _bounded(Deferred.fromCoroutine(self._exchange(body)), max(self._patience, longest), self._clock)
+        self._exchanges.add(exchange)
+
+        def ended(result: Failure | None) -> None:
+            self._exchanges.discard(exchange)
+            if slow.active():
+                slow.cancel()
+            self._ended(calls, result)
+            place.leave()
+
+        exchange.addBoth(ended).addErrback(lambda failure: log.failure("a link failed", failure))
+
+    async def _exchange(self, body: bytes) -> None:
+        response = await self._client.post(
+            self._url, headers=self._headers, data=body, unbuffered=True, allow_redirects=False
+        )
+        if response.code == 204:
+            return
+        if response.code != 200:
+            await read_body(response, lambda _: None)
+            # Only a 5xx of its own making can come after a server has begun to act on an envelope.
+            raise LinkDown(f"http-{response.code}", sent=response.code >= 500 and response.code != 503)
+        await read_body(response, _Lines(self._answered).received)
+
+    def _ended(self, calls: Iterable[int], result: Failure | None) -> None:
+        """Whatever has no answer now gets none."""
+        down = link_down(result) if isinstance(result, Failure) else LinkDown("lost", sent=True)
+        if down.reason.startswith("http-"):
+            log.error("{url} answered {reason}", url=self._url.to_text(), reason=down.reason)
+        for number in calls:
+            if number in self._calls:
+                self._fail(number, down)
+
+    # ---- ends of a call
+
+    def _answered(self, answer: Answer) -> None:
+        call = self._settle(answer.id)
+        if call is None:
+            return  # expired or cancelled meanwhile
+        if isinstance(answer.body, Refused):
+            call.deferred.errback(problem_of(answer.body))
+        else:
+            call.deferred.callback(answer.body)
+
+    def _fail(self, number: int, down: LinkDown) -> None:
+        if (call := self._settle(number)) is not None:
+            call.deferred.errback(down)
+
+    def _expire(self, number: int) -> None:
+        self._fail(number, LinkDown("timeout", self._calls[number].sent))
+
+    def _forget(self, number: int) -> None:
+        self._settle(number)
+
+    def _settle(self, number: int) -> _Waiting | None:
+        """Take a call out of the books, wherever it stands."""
+        self._unsent.pop(number, None)
+        call = self._calls.pop(number, None)
+        if call is not None and call.expiry is not None and call.expiry.active():
+            call.expiry.cancel()
+        return call
+
+
+class _Place:
+    """One of the `width` places of a link; left once, by a request that ended or took long."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._held = True
+        link._places += 1
+
+    def leave(self) -> None:
+        """Give the place to whatever has gathered."""
+        if self._held:
+            self._held = False
+            self._link._places -= 1
+        if self._link.waiting:
+            self._link._gather()
+
+
+class _Lines:
+    """NDJSON, cut anywhere, into answers."""
+
+    def __init__(self, answered: Callable[[Answer], None]) -> None:
+        self._answered = answered
+        self._rest = b""
+
+    def received(self, data: bytes) -> None:
+        """The next part of the body."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        try:
+            answers = [_ANSWERS.decode(line) for line in lines]
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise LinkDown("garbled", sent=True) from None
+        for answer in answers:
+            self._answered(answer)
+
+
+def problem_of(refused: Refused) -> Problem:
+    """The error that the other side's answer stands for."""
+    return Problem(
+        refused.status,
+        refused.title,
+        refused.detail,
+        retry_after=refused.retry_after,
+        outcome_unknown=refused.outcome_unknown,
+        **{name: value for name, value in refused.extra.items() if name not in _PROBLEM_FIELDS},
+    )
+
+
+_PROBLEM_FIELDS = frozenset({"status", "title", "detail", "retry_after", "outcome_unknown", "headers", "self"})
+
+
+# ---- all links of a node
 
 
 class Links:
-    """All links of a node, by the other node's name: a lane for messages and calls, and one for heartbeats."""
+    """All links of a node, by the other node's name: for messages and calls, and a lane for heartbeats.
+
+    Heartbeats have connections of their own and wait behind nothing; of those that a stuck peer has not taken, only
+    the newest few are kept.
+    """
 
     def __init__(
         self,
@@ -94,26 +481,58 @@ class Links:
         heartbeats: HTTPClient,
         width: int = 2,
         limit: int = 10_000,
+        close: Callable[[], "Deferred[Any]"] = lambda: succeed(None),
     ) -> None:
-        raise NotImplementedError
+        def lane(client: HTTPClient, width: int, limit: int, patience: float) -> dict[str, Link]:
+            return {
+                name: Link(url, sender, secret, client, clock, width=width, limit=limit, patience=patience)
+                for name, url in urls.items()
+            }
+
+        self._main = lane(main, width, limit, 3.0)
+        self._heartbeats = lane(heartbeats, 1, 8, 1.0)
+        self._close = close
 
     @classmethod
     def on_reactor(
         cls, urls: Mapping[str, str], sender: str, secret: str, reactor: Any, *, width: int = 2
     ) -> "Links":
         """Links over TCP."""
-        raise NotImplementedError
+        main, close_main = pooled_agent(reactor, width)
+        heartbeats, close_heartbeats = pooled_agent(reactor, 1)
+        return cls(
+            urls,
+            sender,
+            secret,
+            reactor,
+            main=http_client(main),
+            heartbeats=http_client(heartbeats),
+            width=width,
+            close=lambda: gatherResults([close_main(), close_heartbeats()]),
+        )
+
+    def __getitem__(self, name: str) -> Link:
+        return self._main[name]
 
     def send(self, name: str, message: OneWay | Raw) -> None:
         """One way to a node."""
+        self._main[name].send(message)
 
     def heartbeat(self, name: str, message: OneWay | Raw) -> None:
         """One way on the connection that waits behind nothing."""
+        self._heartbeats[name].send(message)
 
     def call(self, name: str, body: CallBody, request_id: str, timeout: float) -> "Deferred[AnswerBody]":
         """As `Link.call`."""
-        raise NotImplementedError
+        return self._main[name].call(body, request_id, timeout)
+
+    @property
+    def waiting(self) -> int:
+        """How many messages and calls are queued, unsent."""
+        return sum(link.waiting for link in self._main.values())
 
     def close(self) -> "Deferred[None]":
         """Close all links and their connections."""
-        raise NotImplementedError
+        for link in (*self._main.values(), *self._heartbeats.values()):
+            link.close()
+        return self._close().addCallback(lambda _: None)

@@ -1,48 +1,180 @@
 """A Klein app made from a route table, with one place that turns any error into problem+json.
 
-app = make_app([Route(...), *common_routes(...)], secrets=secrets, metrics=metrics)
-site = BoundedSite(root_resource(app, internal=...), clock)
+app = make_app([*routes, *common_routes(...)], secrets=secrets, metrics=metrics)
+site = BoundedSite(root_resource(app, internal=Internal(...)), clock)
 """
 
-from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from time import perf_counter
+from typing import Any, TypeVar, cast
 
 from klein import Klein
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
-from twisted.web.resource import IResource
+from twisted.web.resource import IResource, Resource
+from twisted.web.server import Request
 
-from pygmy.errors import Problem
+from pygmy.errors import bad_request
 from pygmy.web.auth import Secrets
 from pygmy.web.metrics import Metrics
-from pygmy.web.openapi import Route
+from pygmy.web.openapi import Auth, Route, document
+from pygmy.web.problems import answer_failure
+from pygmy.web.requests import request_id, write_bytes
 
 T = TypeVar("T")
+log = Logger()
+
+INTERNAL_PATH = b"/internal"
+_NO_ROUTE = "(none)"
+_CLIENT_GONE = 499
 
 
-def make_app(routes: Sequence[Route], *, secrets: Secrets, metrics: Metrics, title: str = "Pygmy") -> Klein:
-    """A Klein app that serves these routes and /openapi.json; asks for the secrets that routes name; counts and times.
+def make_app(
+    routes: Sequence[Route],
+    *,
+    secrets: Secrets,
+    metrics: Metrics,
+    title: str = "Pygmy",
+    now: Callable[[], float] = perf_counter,
+) -> Klein:
+    """A Klein app that serves these routes and /openapi.json, behind the secrets they name; counts and times.
 
-    Every error leaves as problem+json (API.md): `Problem` as it is, 404/405 with Allow, anything else as a 500 that
+    Every error leaves as problem+json: `Problem` as it is, 404/405 with Allow, anything else as a 500 that
     tells no details and is logged with the request id. HEAD works wherever GET does.
     """
-    raise NotImplementedError
+    app = Klein()
+    app.url_map.merge_slashes = False  # a redirect would be an HTML page
+    table = (*routes, _openapi_route(routes, title))
+    for number, route in enumerate(table):
+        path = route.path.replace("{", "<").replace("}", ">")
+        handler = _guarded(route, secrets, metrics, now)
+        app.route(path, methods=[route.method], endpoint=f"{number} {route.method} {route.path}")(handler)
+
+    @app.handle_errors(Exception)
+    def unrouted(request: IRequest, failure: Failure) -> bytes:
+        body = answer_failure(request, failure)
+        metrics.request(_NO_ROUTE, _method(request), _status(request), 0.0)
+        return body
+
+    return app
+
+
+def _openapi_route(routes: Sequence[Route], title: str) -> Route:
+    """The route that shows the table, itself included; the document is made once, when first asked for."""
+    made: list[bytes] = []
+
+    def openapi(request: IRequest) -> bytes:
+        if not made:
+            made.append(document((*routes, route), title))
+        return write_bytes(request, 200, made[0])
+
+    route = Route(
+        method="GET",
+        path="/openapi.json",
+        handler=openapi,
+        summary="This server's OpenAPI 3.1 document",
+        answers={200: dict[str, Any]},
+    )
+    return route
+
+
+def _guarded(
+    route: Route, secrets: Secrets, metrics: Metrics, now: Callable[[], float]
+) -> Callable[..., "Deferred[bytes]"]:
+    """The route's handler behind its secret, with its errors answered and its answers counted."""
+    check = {Auth.ADMIN: secrets.require_admin, Auth.MEMBER: secrets.require_member}.get(route.auth)
+
+    def call(request: IRequest, parts: dict[str, str]) -> Any:
+        if check is not None:
+            check(request)
+        return route.handler(request, **parts)
+
+    def serve(request: IRequest, **parts: str) -> "Deferred[bytes]":
+        started = now()
+        request_id(request)
+
+        def failed(failure: Failure) -> bytes | Failure:
+            if failure.check(CancelledError):
+                metrics.request(route.path, _method(request), _CLIENT_GONE, now() - started)
+                return failure
+            return answered(answer_failure(request, failure))
+
+        def answered(body: bytes) -> bytes:
+            metrics.request(route.path, _method(request), _status(request), now() - started)
+            return body
+
+        return maybeDeferred(call, request, parts).addCallbacks(answered, failed)
+
+    return serve
+
+
+def _status(request: IRequest) -> int:
+    return cast(Request, request).code
+
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+def _method(request: IRequest) -> str:
+    """For a metric's label: clients may send any word as a method, and must not make as many time series."""
+    method = request.method.decode("ascii", "replace")
+    return method if method in _METHODS else "other"
+
+
+class _Root(Resource):
+    """The internal path beside the Klein app; what Klein would not answer as problem+json is answered here."""
+
+    isLeaf = True
+
+    def __init__(self, app: IResource, internal: IResource | None) -> None:
+        super().__init__()
+        self._app = app
+        self._internal = internal
+
+    def render(self, request: IRequest) -> Any:
+        if self._internal is not None and request.path == INTERNAL_PATH:
+            return self._internal.render(request)
+        try:
+            _readable(request)
+            return self._app.render(request)
+        except Exception:
+            return answer_failure(request, Failure())
+
+
+def _readable(request: IRequest) -> None:
+    """Klein decodes path and Host as UTF-8 before any error handler could hear of it."""
+    try:
+        b"/".join(request.postpath).decode("utf-8")
+        request.getRequestHostname().decode("ascii")
+    except UnicodeDecodeError:
+        raise bad_request("Expected a path in UTF-8 and a Host in ASCII.") from None
 
 
 def root_resource(app: Klein, *, internal: IResource | None = None) -> IResource:
     """The app, with the internal path (a plain Resource: the hot path of every buy) beside it."""
-    raise NotImplementedError
+    return _Root(app.resource(), internal)
 
 
 def shield(work: "Deferred[T]", request: IRequest | None = None) -> "Deferred[T]":
     """A Deferred with the result of `work` whose cancellation leaves `work` alone.
 
     Klein cancels a handler when its client disconnects; a write under way goes on. If nobody is left to hear
-    of its failure, the failure is logged (a `Problem` in one line).
+    of its failure, the failure is logged.
     """
-    raise NotImplementedError
+    waiter: Deferred[T] = Deferred()
 
+    def done(result: T) -> None:
+        if not waiter.called:
+            waiter.callback(result)
 
-def problem_body(problem: Problem, request_id: str) -> bytes:
-    """The problem+json body of an error."""
-    raise NotImplementedError
+    def failed(failure: Failure) -> None:
+        if not waiter.called:
+            waiter.errback(failure)
+        else:
+            rid = request_id(request) if request is not None else "-"
+            log.failure("failed after its client had gone", failure, rid=rid)
+
+    work.addCallbacks(done, failed)
+    return waiter

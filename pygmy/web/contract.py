@@ -1,15 +1,18 @@
 """The bodies that users send and get (API.md), and their way to and from `pygmy.messages.operations`."""
 
-from decimal import Decimal
+from datetime import UTC, datetime
 from typing import Annotated
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
-from pygmy.messages.operations import AddBook, Book, ChangeBook, Line, Order
+from pygmy.errors import bad_request
+from pygmy.messages.operations import AddBook, Book, ChangeBook, Line, NewBook, Order
+from pygmy.web.numbers import Money
 
 BookId = Annotated[int, Meta(ge=1, le=2**53)]
 Quantity = Annotated[int, Meta(ge=1, le=1000)]
-Text = Annotated[str, Meta(min_length=1, max_length=500, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
+# No control characters. `(?![\s\S])` is the end of the text, in Python as in JSON Schema: `$` lets a newline by.
+Text = Annotated[str, Meta(min_length=1, max_length=500, pattern=r"^[^\x00-\x1f\x7f-\x9f]*(?![\s\S])")]
 Count = Annotated[int, Meta(ge=0, le=1_000_000_000)]
 
 
@@ -33,7 +36,9 @@ class BasketBody(Struct, frozen=True, forbid_unknown_fields=True):
 
     def lines(self) -> tuple[Line, ...]:
         """As the tiers want them, in the order given. 400 when a book comes twice."""
-        raise NotImplementedError
+        if len({item.id for item in self.items}) < len(self.items):
+            raise bad_request("Expected different books in `items`: add up the quantities of each.")
+        return tuple(Line(item.id, item.quantity) for item in self.items)
 
 
 class NewBookBody(Struct, frozen=True, forbid_unknown_fields=True):
@@ -41,12 +46,12 @@ class NewBookBody(Struct, frozen=True, forbid_unknown_fields=True):
 
     title: Text
     topic: Text
-    cost: Decimal
+    cost: Money
     count: Count
 
     def operation(self) -> AddBook:
-        """The operation that adds it. 400 on a cost that is not money."""
-        raise NotImplementedError
+        """The operation that adds it."""
+        return AddBook(NewBook(self.title, self.topic, int(self.cost), self.count))
 
 
 class Increment(Struct, frozen=True, forbid_unknown_fields=True):
@@ -60,12 +65,22 @@ class ChangeBody(Struct, frozen=True, forbid_unknown_fields=True):
 
     title: Text | UnsetType = UNSET
     topic: Text | UnsetType = UNSET
-    cost: Decimal | UnsetType = UNSET
+    cost: Money | UnsetType = UNSET
     count: Count | Increment | UnsetType = UNSET
 
     def operation(self, item: int) -> ChangeBook:
         """The operation that makes the change. 400 when there is none."""
-        raise NotImplementedError
+        if self == ChangeBody():
+            raise bad_request("Expected at least one of title, topic, cost and count.")
+        count = self.count
+        return ChangeBook(
+            item,
+            title=None if self.title is UNSET else self.title,
+            topic=None if self.topic is UNSET else self.topic,
+            cost=None if self.cost is UNSET else int(self.cost),
+            count=count if isinstance(count, int) else None,
+            increment=count.increment if isinstance(count, Increment) else None,
+        )
 
 
 class BookBody(Struct, frozen=True):
@@ -114,9 +129,13 @@ class BasketOrderBody(Struct, frozen=True):
     total: float = field(name="Total")
 
 
+SUCCESS = "Success"
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
 def book_body(book: Book) -> BookBody:
     """As users see it."""
-    raise NotImplementedError
+    return BookBody(book.item, book.title, book.topic, book.cost / 100, book.count)
 
 
 def summary_body(item: int, title: str) -> SummaryBody:
@@ -126,12 +145,18 @@ def summary_body(item: int, title: str) -> SummaryBody:
 
 def order_body(order: Order) -> OrderBody | BasketOrderBody:
     """As answered to its buyer."""
-    raise NotImplementedError
+    date, total = order_date(order.at), order.total / 100
+    if order.basket:
+        items = tuple(OrderItem(line.item, line.quantity, line.price / 100) for line in order.lines)
+        return BasketOrderBody(order.order_id, date, SUCCESS, items, total)
+    (line,) = order.lines
+    return OrderBody(order.order_id, line.item, date, SUCCESS, line.quantity, total)
 
 
 def order_date(at: int) -> str:
-    """`Apr-30-2021 17:44:42`, UTC, English, of milliseconds since the epoch."""
-    raise NotImplementedError
+    """`Apr-30-2021 17:44:42`, UTC, English whatever the locale, of milliseconds since the epoch."""
+    moment = datetime.fromtimestamp(at // 1000, UTC)
+    return f"{_MONTHS[moment.month - 1]}-{moment:%d-%Y %H:%M:%S}"
 
 
 def etag(book: Book) -> str:

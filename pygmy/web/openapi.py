@@ -1,10 +1,20 @@
-"""The route table of a server, and the OpenAPI 3.1 document made from it and the types that validate requests."""
+"""A server's route table, and the OpenAPI 3.1 document made from it and the types that validate."""
 
+import re
 from collections.abc import Callable, Sequence
 from enum import StrEnum
+from http import HTTPStatus
 from typing import Any
 
+import msgspec
 from msgspec import Struct
+
+import pygmy
+from pygmy.web.numbers import schema_of
+from pygmy.web.problems import PROBLEM_MEDIA, ProblemBody
+
+_REF = "#/components/schemas/{name}"
+_PART = re.compile(r"{(\w+)}")
 
 
 class Auth(StrEnum):
@@ -18,10 +28,10 @@ class Auth(StrEnum):
 class Route(Struct, frozen=True, kw_only=True):
     """One route: what Klein serves, who may use it and what OpenAPI says about it.
 
-    `path` is an OpenAPI template (`/books/{item}`); each name in braces is passed to the handler as a `str` keyword.
+    `path` is an OpenAPI template (`/books/{item}`); what is in braces goes to the handler as a `str` keyword.
     `handler(request, **path parts)` returns bytes (see `write_json`), a Deferred of them, or is `async def`.
-    `body` and `query` are the msgspec types that the handler decodes with; `answers` maps a status to the type of
-    its JSON body (None: no body); `errors` lists the statuses of problem+json answers.
+    `body` and `query` are the msgspec types that the handler decodes with; `answers` maps a status to the
+    type of its JSON body (None: no body); `errors` lists the statuses of problem+json answers.
     """
 
     method: str
@@ -40,4 +50,94 @@ class Route(Struct, frozen=True, kw_only=True):
 
 def document(routes: Sequence[Route], title: str) -> bytes:
     """The OpenAPI 3.1 document of these routes, as JSON."""
-    raise NotImplementedError
+    schemas, components = _schemas(routes)
+    paths: dict[str, dict[str, Any]] = {}
+    for route in routes:
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schemas)
+    return msgspec.json.encode(
+        {
+            "openapi": "3.1.0",
+            "info": {"title": title, "version": pygmy.__version__},
+            "paths": paths,
+            "components": {
+                "schemas": components,
+                "securitySchemes": {
+                    Auth.ADMIN: {"type": "http", "scheme": "bearer", "description": "The admin token"},
+                    Auth.MEMBER: {"type": "http", "scheme": "bearer", "description": "The cluster secret"},
+                },
+            },
+        }
+    )
+
+
+Schemas = dict[Any, dict[str, Any]]
+
+
+def _schemas(routes: Sequence[Route]) -> tuple[Schemas, dict[str, Any]]:
+    """The schema of each type that the routes name, and what those refer to."""
+    types: list[Any] = [ProblemBody]
+    for route in routes:
+        types += [one for one in (route.body, *route.answers.values()) if one is not None]
+    types = list(dict.fromkeys(types))
+    found, components = msgspec.json.schema_components(types, schema_hook=schema_of, ref_template=_REF)
+    return dict(zip(types, found, strict=True)), components
+
+
+def _operation(route: Route, schemas: Schemas) -> dict[str, Any]:
+    operation: dict[str, Any] = {
+        "summary": route.summary,
+        "operationId": _PART.sub(r"by_\1", f"{route.method.lower()}{route.path}").replace("/", "_").replace(".", "_"),
+        "parameters": _parameters(route),
+        "responses": _responses(route, schemas),
+    }
+    if route.body is not None:
+        content = {"application/json": {"schema": schemas[route.body]}}
+        operation["requestBody"] = {"content": content, "required": route.body_required}
+    if route.auth is not Auth.ANYONE:
+        operation["security"] = [{scheme: []} for scheme in dict.fromkeys((route.auth, Auth.MEMBER))]
+    return operation
+
+
+def _parameters(route: Route) -> list[dict[str, Any]]:
+    """Path parts (every one is a positive integer), query parameters and the two headers."""
+    parts = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "integer", "minimum": 1}}
+        for name in _PART.findall(route.path)
+    ]
+    headers = [_header("X-Request-ID", 128)]
+    if route.idempotent_key:
+        headers.append(_header("Idempotency-Key", 255))
+    return [*parts, *_query_parameters(route.query), *headers]
+
+
+def _header(name: str, longest: int) -> dict[str, Any]:
+    return {"name": name, "in": "header", "schema": {"type": "string", "minLength": 1, "maxLength": longest}}
+
+
+def _query_parameters(type: type[Struct] | None) -> list[dict[str, Any]]:
+    if type is None:
+        return []
+    schema = msgspec.json.schema(type)["$defs"][type.__name__]
+    required = schema.get("required", ())
+    return [
+        {"name": name, "in": "query", "required": name in required, "schema": one}
+        for name, one in schema["properties"].items()
+    ]
+
+
+_GUARDED = {Auth.ANYONE: (), Auth.ADMIN: (401, 403), Auth.MEMBER: (401, 403)}
+
+
+def _responses(route: Route, schemas: Schemas) -> dict[str, Any]:
+    responses = {
+        str(status): _response(status, route.media, schemas[type] if type is not None else None)
+        for status, type in route.answers.items()
+    }
+    for status in (*route.errors, *_GUARDED[route.auth], 500):
+        responses.setdefault(str(status), _response(status, PROBLEM_MEDIA, schemas[ProblemBody]))
+    return dict(sorted(responses.items()))
+
+
+def _response(status: int, media: str, schema: dict[str, Any] | None) -> dict[str, Any]:
+    described: dict[str, Any] = {"description": HTTPStatus(status).phrase}
+    return described if schema is None else {**described, "content": {media: {"schema": schema}}}

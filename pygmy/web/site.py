@@ -1,19 +1,29 @@
-"""The listening side with bounds on everything: headers, bodies, time, connections. Garbage gets problem+json."""
+"""The listening side with bounds on everything: headers, bodies, time, connections."""
 
 from collections.abc import Callable
+from io import BytesIO
+from typing import Any
 
 from msgspec import Struct
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.task import LoopingCall
 from twisted.web.resource import IResource
 from twisted.web.server import Site
 
-# A front end's short way: the exact bytes of a request that came whole, while nothing else is under way on its
-# connection -> the exact bytes of the keep-alive answer, or None to go the ordinary way.
+from pygmy.web.channel import BoundedChannel, BoundedRequest
+
+# A front end's short way: the exact bytes of a request that came whole, while nothing else is under way on
+# its connection -> the exact bytes of the keep-alive answer, or None to go the ordinary way.
 Shortcut = Callable[[bytes], bytes | None]
 
 
 class Limits(Struct, frozen=True):
-    """Bytes, counts and seconds. `body_of` names longer bodies by exact path."""
+    """Bytes, counts and seconds. `body_of` names longer bodies by exact path.
+
+    `idle` bounds the time between requests and the time a client may leave an answer unread; `request` the time
+    from a request's first byte to its last; `linger` how long a refused client is heard out.
+    """
 
     header_bytes: int = 16_384
     headers: int = 64
@@ -21,11 +31,23 @@ class Limits(Struct, frozen=True):
     body_of: tuple[tuple[bytes, int], ...] = ((b"/internal", 8 * 1024 * 1024),)
     idle: float = 60.0
     request: float = 15.0
+    linger: float = 2.0
     connections: int = 2_000
+
+    def body_at(self, path: bytes) -> int:
+        """The longest body that this path takes."""
+        return next((limit for exact, limit in self.body_of if exact == path), self.body)
 
 
 class BoundedSite(Site):
-    """`Site(resource)` within `limits`, HTTP/1.1 keep-alive, pipelined requests answered in order."""
+    """`Site(resource)` within `limits`, HTTP/1.1 keep-alive, pipelined requests answered in order.
+
+    Time is watched by one sweep a second over the open connections: a timer per request would cost more than
+    parsing it, and half a second more or less does not matter here.
+    """
+
+    SWEEP = 1.0
+    requestFactory = BoundedRequest
 
     def __init__(
         self,
@@ -34,4 +56,78 @@ class BoundedSite(Site):
         limits: Limits = Limits(),  # noqa: B008
         shortcut: Shortcut | None = None,
     ) -> None:
-        raise NotImplementedError
+        super().__init__(resource, reactor=clock, parsePOSTFormSubmission=False)
+        self.limits = limits
+        self.shortcut = shortcut
+        self.channels: set[BoundedChannel] = set()
+        self.draining = False
+        self._listening = False
+        self._drained: list[Deferred[None]] = []
+        self._sweeper = LoopingCall(self._sweep)
+        self._sweeper.clock = clock
+
+    def buildProtocol(self, addr: IAddress | None) -> BoundedChannel:  # type: ignore[override]
+        """A channel without HTTP/2 negotiation and proxies around it."""
+        return BoundedChannel(self)
+
+    def startFactory(self) -> None:
+        """Twisted's access log is left out: a line per cache hit would cost more than the hit."""
+        self._listening = True
+        if not self._sweeper.running:
+            self._sweeper.start(self.SWEEP, now=False)
+
+    def stopFactory(self) -> None:
+        """The port is closed; connections live on, and so does the sweep as long as there are any."""
+        self._listening = False
+        self._stop_if_done()
+
+    def log(self, request: Any) -> None:
+        """See `startFactory`."""
+
+    def getContentFile(self, length: int | None) -> BytesIO:
+        """Bodies are bounded: memory will do, and twisted.web's temporary files would block the reactor."""
+        return BytesIO()
+
+    def opened(self, channel: BoundedChannel) -> bool:
+        """Register a connection; False when there are too many."""
+        if len(self.channels) >= self.limits.connections:
+            return False
+        self.channels.add(channel)
+        return True
+
+    def closed(self, channel: BoundedChannel) -> None:
+        """Forget a connection."""
+        self.channels.discard(channel)
+        self.settled()
+        self._stop_if_done()
+
+    @property
+    def busy(self) -> int:
+        """How many requests are being answered."""
+        return sum(channel.answering for channel in self.channels)
+
+    def drain(self) -> "Deferred[None]":
+        """Close idle connections now and the others after their answer; fires when no request is under way."""
+        self.draining = True
+        for channel in [one for one in self.channels if not one.answering]:
+            channel.loseConnection()
+        if not self.busy:
+            return succeed(None)
+        self._drained.append(Deferred())
+        return self._drained[-1]
+
+    def settled(self) -> None:
+        """An answer is complete, or its client is gone."""
+        if self._drained and not self.busy:
+            waiting, self._drained = self._drained, []
+            for waiter in waiting:
+                waiter.callback(None)
+
+    def _sweep(self) -> None:
+        now = self.reactor.seconds()
+        for channel in tuple(self.channels):
+            channel.check_time(now)
+
+    def _stop_if_done(self) -> None:
+        if self._sweeper.running and not self._listening and not self.channels:
+            self._sweeper.stop()

@@ -3,9 +3,13 @@
 from collections.abc import Callable
 
 from msgspec import Struct
+from twisted.web.iweb import IRequest
 
-from pygmy.web.metrics import Metrics
+from pygmy.web.metrics import CONTENT_TYPE, Metrics
 from pygmy.web.openapi import Route
+from pygmy.web.requests import write_bytes, write_json
+
+HEALTHY = "Healthy"
 
 
 class Health(Struct, frozen=True):
@@ -20,7 +24,10 @@ class Health(Struct, frozen=True):
 
 
 class NodeStatus(Struct, frozen=True):
-    """A node as another one sees it. `lag`: seqs behind (None: unknown); `heartbeat`: seconds since the last one."""
+    """A node as another one sees it.
+
+    `lag`: seqs behind (None: unknown); `heartbeat`: seconds since the last one.
+    """
 
     node: str
     role: str
@@ -42,4 +49,42 @@ def common_routes(
     *, health: Callable[[], Health], cluster: Callable[[], ClusterBody], metrics: Metrics
 ) -> tuple[Route, ...]:
     """GET /health, /cluster and /metrics, for every role's table (`make_app` adds /openapi.json)."""
-    raise NotImplementedError
+    return (_health_route(health), _cluster_route(cluster), _metrics_route(metrics))
+
+
+def _health_route(health: Callable[[], Health]) -> Route:
+    def show(request: IRequest) -> bytes:
+        body = health()
+        status = 200 if body.message == HEALTHY else 503
+        return write_json(request, status, body, {"Cache-Control": "no-store"})
+
+    return Route(
+        method="GET",
+        path="/health",
+        handler=show,
+        summary="Whether this process can do its work",
+        answers={200: Health, 503: Health},
+    )
+
+
+def _cluster_route(cluster: Callable[[], ClusterBody]) -> Route:
+    def show(request: IRequest) -> bytes:
+        return write_json(request, 200, cluster(), {"Cache-Control": "no-store"})
+
+    return Route(
+        method="GET", path="/cluster", handler=show, summary="What this node sees", answers={200: ClusterBody}
+    )
+
+
+def _metrics_route(metrics: Metrics) -> Route:
+    def show(request: IRequest) -> bytes:
+        return write_bytes(request, 200, metrics.render(), media=CONTENT_TYPE)
+
+    return Route(
+        method="GET",
+        path="/metrics",
+        handler=show,
+        summary="Prometheus text",
+        answers={200: str},
+        media="text/plain",
+    )

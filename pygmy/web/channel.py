@@ -1,0 +1,224 @@
+"""One connection of a `BoundedSite`. Garbage gets problem+json and is closed; nothing waits for a slow client."""
+
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.interfaces import ITCPTransport
+from twisted.logger import Logger
+from twisted.protocols.basic import LineReceiver
+from twisted.python.failure import Failure
+from twisted.web.http import RESPONSES, HTTPChannel
+from twisted.web.server import Request
+
+from pygmy.errors import Problem, bad_request, unavailable
+from pygmy.web.problems import PROBLEM_MEDIA, answer_problem, as_problem, problem_body, problem_headers
+from pygmy.web.requests import request_id, sane_request_id, too_large
+
+if TYPE_CHECKING:
+    from pygmy.web.site import BoundedSite
+
+log = Logger()
+
+
+class BoundedRequest(Request):
+    """A request whose body is bounded while it arrives, and whose failure is never shown as HTML."""
+
+    defaultContentType = b"application/json"
+    channel: "BoundedChannel"
+    body_limit = 0
+    _received = 0
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """A part of the body, of a length that was not announced if it is chunked."""
+        self._received += len(data)
+        if self._received <= self.body_limit:
+            super().handleContentChunk(data)
+        else:
+            self.channel.refuse(too_large(self.body_limit))
+
+    def process(self) -> None:
+        """As twisted.web, except for the path "*", which it answers without a body."""
+        if self.path == b"*":
+            self.path = b"/*"
+        super().process()
+
+    def processingFailed(self, reason: Failure) -> Failure:
+        """What no error handler caught."""
+        if not self.finished and not self._disconnected:
+            self.write(answer_problem(self, as_problem(reason, request_id(self))))
+            self.finish()
+        return reason
+
+
+class BoundedChannel(HTTPChannel):
+    """HTTP/1.1 with the limits of its site.
+
+    `_since` is when the present state began: idle (no byte of a request yet), reading, answering or refused.
+    """
+
+    timeOut = None  # the site sweeps instead
+    transport: Any
+    _networkProducer: Any
+
+    def __init__(self, site: "BoundedSite") -> None:
+        super().__init__()
+        limits = site.limits
+        self.site = self.factory = site
+        self.requestFactory = site.requestFactory
+        self.MAX_LENGTH = self.totalHeadersSize = limits.header_bytes
+        self.maxHeaders = limits.headers
+        self._limits = limits
+        self._shortcut = site.shortcut
+        self._seconds = site.reactor.seconds
+        self._since = self._seconds()
+        self._idle = True
+        self._refused = False
+
+    @property
+    def answering(self) -> bool:
+        """Whether a request is being answered."""
+        return self._handlingRequest
+
+    def connectionMade(self) -> None:
+        """Register with the site, which may have enough of us."""
+        super().connectionMade()
+        if not self.site.opened(self):
+            self.refuse(unavailable("Too many connections. Try again soon."))
+            self.transport.loseConnection()
+
+    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
+        """Nobody is there any more."""
+        self._handlingRequest = False
+        super().connectionLost(reason)
+        self.site.closed(self)
+
+    # ---- bytes in
+
+    def dataReceived(self, data: bytes) -> None:
+        """Bytes of requests, of any cut."""
+        if self._idle:
+            if self._shortcut is not None and (answer := self._shortcut(data)) is not None:
+                self._since = self._seconds()
+                self.transport.write(answer)
+                return
+            self._idle = False
+            self._since = self._seconds()
+        if not self._refused:
+            self._parse(data)
+
+    def _parse(self, data: bytes) -> None:
+        try:
+            LineReceiver.dataReceived(self, data)
+        except ValueError:  # a Content-Length of thousands of digits, say
+            self.refuse(bad_request("The request cannot be read."))
+
+    def lineReceived(self, line: bytes) -> None:
+        """A line of a head; those after a refused one are heard out and dropped."""
+        if not self._refused:
+            super().lineReceived(line)
+
+    def rawDataReceived(self, data: bytes) -> None:
+        """Bytes of a body; those of a refused one are heard out and dropped."""
+        if not self._refused:
+            super().rawDataReceived(data)
+
+    def allHeadersReceived(self) -> None:
+        """Refuse a body by its announced length, before asking for it or storing any of it."""
+        request = self.requests[-1]
+        request.body_limit = self._limits.body_at(self._path.partition(b"?")[0])
+        if self.length is not None and self.length > request.body_limit:
+            self.refuse(too_large(request.body_limit))
+        else:
+            super().allHeadersReceived()
+
+    def allContentReceived(self) -> None:
+        """Answer the request, unless the chunk that ends its body was one too many."""
+        if not self._refused:
+            super().allContentReceived()
+
+    def requestDone(self, request: Request) -> None:
+        """An answer is complete: on to the next request, some of which may be here already."""
+        if self.site.draining:
+            self.persistent = False
+        self._idle = not self._buffer and not any(self._dataBuffer)
+        self._since = self._seconds()
+        super().requestDone(request)
+        if not self.persistent:
+            self._handlingRequest = False
+        self.site.settled()
+
+    # ---- refusals
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        """A line beyond all headers."""
+        self.refuse(self._headers_too_large())
+
+    def _respondToBadRequestAndDisconnect(self) -> None:
+        """Whatever twisted.web could not read."""
+        long = self._receivedHeaderSize > self.totalHeadersSize or self._receivedHeaderCount > self.maxHeaders
+        self.refuse(self._headers_too_large() if long else bad_request("Expected a well-formed HTTP/1.1 request."))
+
+    def _headers_too_large(self) -> Problem:
+        detail = f"Expected at most {self.maxHeaders} headers in {self.totalHeadersSize} bytes."
+        return Problem(431, "Headers too large", detail)
+
+    def refuse(self, problem: Problem) -> None:
+        """Answer what cannot become a request, and close.
+
+        Closing at once would reset the connection while the client still sends, and the answer would be lost: only
+        our half is closed, and the rest is heard out for `linger` seconds.
+        """
+        if self._refused:
+            return
+        self._refused = True
+        self._idle = False
+        self._since = self._seconds()
+        self.transport.write(_raw_answer(problem, self._sent_request_id()))
+        self._networkProducer.unregisterProducer()
+        if ITCPTransport.providedBy(self.transport):
+            self.transport.loseWriteConnection()
+        else:
+            self.transport.loseConnection()
+
+    def _sent_request_id(self) -> bytes | None:
+        if not self.requests:
+            return None
+        found: list[bytes] = self.requests[-1].requestHeaders.getRawHeaders(b"X-Request-ID", [None])
+        return found[-1]
+
+    # ---- time
+
+    def check_time(self, now: float) -> None:
+        """Close what has been in its state for too long."""
+        spent, limits = now - self._since, self._limits
+        if self._refused:
+            if spent > limits.linger:
+                self.transport.abortConnection()
+        elif self._waitingForTransport or self.transport.disconnecting:
+            if spent > limits.idle:  # an answer that its client does not read
+                self.transport.abortConnection()
+        elif self._idle:
+            if spent > limits.idle:
+                self.loseConnection()
+        elif not self._handlingRequest and spent > limits.request:
+            self.refuse(Problem(408, "Request timeout", "The request did not arrive in time."))
+
+    def pauseProducing(self) -> None:
+        """The client does not read its answers as fast as they come."""
+        self._since = self._seconds()
+        super().pauseProducing()
+
+
+def _raw_answer(problem: Problem, sent_id: bytes | None) -> bytes:
+    """A whole answer, for where no Request exists to write it."""
+    chosen = sane_request_id(sent_id)
+    body = problem_body(problem, chosen)
+    headers: dict[str, Any] = {
+        "Content-Type": PROBLEM_MEDIA,
+        "Content-Length": len(body),
+        "Connection": "close",
+        "X-Request-ID": chosen,
+        **problem_headers(problem),
+    }
+    reason = RESPONSES.get(problem.status, b"Refused").decode("ascii")
+    head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return f"HTTP/1.1 {problem.status} {reason}\r\n{head}\r\n".encode("ascii") + body
