@@ -136,6 +136,14 @@ class Mark(Struct, frozen=True, gc=False):
 Row = Book | Order | Mark
 
 
+class Change(Struct, frozen=True):
+    """What batch `seq` did to one row: as it was before (None: not there) and as it is after (None: gone)."""
+
+    seq: int
+    before: Row | None
+    after: Row | None
+
+
 # ---- outcomes
 
 

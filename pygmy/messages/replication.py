@@ -70,12 +70,14 @@ class View(Struct, frozen=True):
 class ViewAsk(Struct, frozen=True, tag="view_ask"):
     """What is the tier's view? `known` is the sender's newest one (None: it never had one)."""
 
+    incarnation: int
     known: View | None
 
 
 class ViewTell(Struct, frozen=True, tag="view_tell"):
     """The newest view that the sender knows (None: it never had one)."""
 
+    incarnation: int
     known: View | None
 
 
@@ -160,6 +162,12 @@ class Join(Struct, frozen=True, tag="join"):
     incarnation: int
 
 
+class Leave(Struct, frozen=True, tag="leave"):
+    """V8: I have stopped serving for good and use no lease any more; go on without me."""
+
+    incarnation: int
+
+
 # ---- the write path
 
 
@@ -226,6 +234,7 @@ ReplicaMessage = (
     | SyncAck
     | Active
     | Join
+    | Leave
     | Take
     | Give
     | Took

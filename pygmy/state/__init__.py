@@ -1,1 +1,1 @@
-
+"""The two tiers' state machines: pure folds of their logs."""

@@ -1,0 +1,304 @@
+"""One replica of a tier: the whole protocol behind a few inputs, each of which returns what it asks for.
+
+Inputs are a message, a tick, a finished commit or an operation, with the time on this node's own clock (seconds).
+The same object runs under the reactor and under a simulator.
+"""
+
+from msgspec import Struct
+
+from pygmy.messages.internal import Invalidated, Session
+from pygmy.messages.operations import Operation, Result
+from pygmy.messages.replication import (
+    Ack,
+    Active,
+    Batch,
+    Entry,
+    Give,
+    Grant,
+    Heartbeat,
+    Join,
+    Leave,
+    Mode,
+    Probe,
+    QueryValidate,
+    ReplicaMessage,
+    Status,
+    Suffix,
+    SuffixRequest,
+    SyncAck,
+    Take,
+    Took,
+    Update,
+    Validate,
+    View,
+    ViewAsk,
+    ViewTell,
+)
+from pygmy.messages.replication import ViewChange as ViewChangeMessage
+from pygmy.replication.core import Core
+from pygmy.replication.effects import Abandon, Effect, Fetch
+from pygmy.replication.log import Log, LogBroken, digest_of
+from pygmy.replication.ownership import Ownership
+from pygmy.replication.timing import DEFAULT, Timing
+from pygmy.replication.viewchange import ViewChange
+from pygmy.replication.writes import Waiting, Writes
+
+
+class Found(Struct, frozen=True):
+    """What the disk holds under an op_id, as of the moment its log ended with seq `upto`."""
+
+    known: tuple[Entry, Result] | None
+    upto: int
+
+
+class Replica:
+    """A replica named `me` of the tier of these nodes, in this incarnation, with this log."""
+
+    def __init__(
+        self,
+        me: str,
+        tier: tuple[str, ...],
+        incarnation: int,
+        log: Log,
+        known: View | None,
+        now: float,
+        timing: Timing = DEFAULT,
+    ) -> None:
+        self._core = Core(me, tier, incarnation, log, now, timing)
+        self._ownership = Ownership(self._core)
+        self._writes = Writes(self._core, self._ownership)
+        self._change = ViewChange(self._core, self._ownership, self._writes, known)
+
+    # ---- inputs
+
+    def tick(self, now: float, wall: int) -> list[Effect]:
+        """A heartbeat is due: send it, and repeat everything unanswered."""
+        core = self._at(now, wall)
+        if core.mode != "INIT":
+            beat = Heartbeat(core.incarnation, core.epoch, core.log.head, core.log.head_hash, now)
+            core.broadcast(beat)
+            core.leases.forget_before(now)
+        core.sessions.tick(now)
+        self._change.tick()
+        if core.mode == "RUNNING":
+            self._ownership.repeat()
+            self._writes.repeat()
+        return self._drain()
+
+    def receive(self, sender: str, message: ReplicaMessage | Invalidated, now: float, wall: int) -> list[Effect]:
+        """A message from a node of the tier, or a front end's word that it has dropped something."""
+        core = self._at(now, wall)
+        if isinstance(message, Invalidated):
+            core.sessions.invalidated(sender, message.number)
+        elif sender in core.others:
+            self._change.membership.heard(sender)
+            self._dispatch(sender, message)
+        return self._drain()
+
+    def submit(
+        self, ticket: int, op_id: str, operation: Operation, found: Found, now: float, wall: int
+    ) -> list[Effect]:
+        """P1: execute the operation once; answered under this ticket, now or later."""
+        core = self._at(now, wall)
+        if core.mode == "INIT" or core.leaving:
+            core.effects.append(Abandon(ticket, False, self.why()))
+        elif len(self._writes.queue) >= core.timing.queue:
+            core.effects.append(Abandon(ticket, False, "Too many operations are waiting here."))
+        else:
+            digest = digest_of(operation)
+            self._writes.submit(Waiting(ticket, op_id, operation, digest, found.known, found.upto))
+            self._writes.pump()
+        return self._drain()
+
+    def stored(self, token: int, now: float, wall: int) -> list[Effect]:
+        """The `Store` with this token is durable, and its invalidations are closed."""
+        core = self._at(now, wall)
+        core.stores.pop(token, None)
+        self._change.stored(token)
+        self._writes.stored(token)
+        return self._drain()
+
+    def fetched(self, fetch: Fetch, batches: tuple[Batch, ...], now: float, wall: int) -> list[Effect]:
+        """The batches that a `Fetch` asked for."""
+        core = self._at(now, wall)
+        learner = fetch.epoch is None and core.mode == "RUNNING"
+        if learner or (fetch.epoch is not None and core.in_epoch(fetch.epoch, "SYNC")):
+            self._change.sync.fetched(fetch, batches)
+        return self._drain()
+
+    def leave(self, now: float, wall: int) -> list[Effect]:
+        """V8: stop serving, and ask to be left out of the view. `left` tells when that is done."""
+        self._at(now, wall)
+        if self._change.leave():
+            self._change.farewell()
+        return self._drain()
+
+    def _at(self, now: float, wall: int) -> Core:
+        self._core.now, self._writes.wall = now, wall
+        return self._core
+
+    def _drain(self) -> list[Effect]:
+        effects, self._core.effects = self._core.effects, []
+        return effects
+
+    # ---- messages
+
+    def _dispatch(self, sender: str, message: ReplicaMessage) -> None:
+        change, core = self._change, self._core
+        match message:
+            case Heartbeat():
+                self._on_heartbeat(sender, message)
+            case Grant():
+                if core.mode != "INIT" and message.epoch == core.epoch:
+                    core.leases.extend(sender, message.sent, core.now)
+            case ViewAsk():
+                change.membership.on_ask(sender, message)
+            case ViewTell():
+                change.membership.on_tell(sender, message)
+            case ViewChangeMessage():
+                change.membership.on_change(sender, message)
+            case Probe():
+                change.on_probe(sender, message)
+            case Status():
+                change.on_status(sender, message)
+            case SuffixRequest():
+                change.on_suffix_request(sender, message)
+            case Suffix():
+                change.on_suffix(sender, message)
+            case SyncAck():
+                change.on_sync_ack(sender, message.epoch)
+            case Active():
+                change.on_active(sender, message.epoch)
+            case Join():
+                change.on_join(sender, message)
+            case Leave():
+                change.on_leave(sender, message)
+            case _:
+                if core.in_epoch(message.epoch):
+                    self._dispatch_write(sender, message)
+
+    def _dispatch_write(
+        self, sender: str, message: Take | Give | Took | Update | Ack | Validate | QueryValidate
+    ) -> None:
+        """The write path exists only in RUNNING members of the message's epoch."""
+        writes, ownership = self._writes, self._ownership
+        match message:
+            case Update():
+                writes.on_update(sender, message)
+            case Ack():
+                writes.on_ack(sender, message.version)
+            case Validate():
+                writes.on_validate(message.version)
+            case QueryValidate():
+                writes.on_query_validate(sender, message.version)
+            case Take():
+                ownership.on_take(sender)
+                if ownership.mine:
+                    writes.pump()
+            case Give():
+                if ownership.on_give(sender, message):
+                    writes.settle()
+                    writes.pump()
+            case Took():
+                ownership.on_took(message)
+
+    def _on_heartbeat(self, sender: str, beat: Heartbeat) -> None:
+        core, view = self._core, self._core.view
+        if view is None or core.mode == "INIT":
+            return
+        if beat.epoch == view.epoch and view.members.get(sender) == beat.incarnation:
+            if core.stalled():
+                return  # a disk that hangs is a failure: let the others go on without this node
+            if core.mode == "RUNNING" and beat.head == core.log.head and beat.head_hash != core.log.head_hash:
+                raise LogBroken(f"{sender} has another history up to {beat.head}: the copies have diverged")
+            core.leases.book(sender, beat.incarnation, core.now)
+            core.send(sender, Grant(beat.epoch, beat.sent))
+        elif beat.epoch < view.epoch:
+            core.send(sender, ViewTell(core.incarnation, view))
+        else:
+            self._change.membership.read()
+
+    # ---- questions, for reads and for people
+
+    def readable(self, keys: frozenset[str], now: float) -> bool | None:
+        """May these cache keys be read here and now? None: not yet, a commit under way touches them."""
+        core = self._core
+        core.now = now
+        if core.lease_left() <= 0:
+            return False
+        return None if self._writes.pending_keys & keys else True
+
+    def fill(self, holder: str, keys: frozenset[str], now: float) -> tuple[Session | None, float]:
+        """Let a front end cache what is read in this very turn: its session and lease (None, 0: not to cache)."""
+        self._core.now = now
+        return self._core.sessions.fill(holder, keys, self._core.lease_left(), now)
+
+    def renew(self, holder: str, session: Session | None, now: float) -> tuple[Session, float] | None:
+        """Extend a front end's session; None: no answer now."""
+        self._core.now = now
+        return self._core.sessions.renew(holder, session, self._core.lease_left(), now)
+
+    def open_invalidations(self, now: float) -> frozenset[int]:
+        """The invalidations that front ends have neither acked nor outlived."""
+        self._core.sessions.lapse_expired(now)
+        return self._core.sessions.open_numbers()
+
+    def chosen(self, now: float) -> int | None:
+        """The seq up to which this log is known to be committed; None while this node may not be read."""
+        core = self._core
+        core.now = now
+        if core.lease_left() <= 0:
+            return None
+        head = core.log.head[1]
+        return head - 1 if self._writes.pending else head
+
+    @property
+    def left(self) -> bool:
+        """True once this node, leaving, is out of the view (or there was nobody to leave to)."""
+        return self._core.mode != "RUNNING" or not self._core.peers()
+
+    @property
+    def idle(self) -> bool:
+        """True if nothing waits for this node and nothing is in flight here."""
+        return self._writes.idle
+
+    @property
+    def mode(self) -> Mode:
+        """INIT, SYNC or RUNNING."""
+        return self._core.mode
+
+    @property
+    def view(self) -> View | None:
+        """The view this node is in."""
+        return self._core.view
+
+    @property
+    def log(self) -> Log:
+        """The log."""
+        return self._core.log
+
+    @property
+    def owner(self) -> str:
+        """The holder of the primary copy, as last heard of."""
+        return self._ownership.owner
+
+    @property
+    def queued(self) -> int:
+        """How many operations wait here."""
+        return len(self._writes.queue)
+
+    def leads(self) -> bool:
+        """True if this node is RUNNING and leads the view."""
+        return self._core.mode == "RUNNING" and self._core.is_leader()
+
+    def why(self) -> str:
+        """One sentence on why this node does not serve; "" when it does."""
+        core = self._core
+        if core.leaving:
+            return "The node is shutting down."
+        match core.mode:
+            case "INIT":
+                return "The node has not caught up with its tier yet."
+            case "SYNC":
+                return "The tier is changing its members."
+        return "" if core.lease_left() > 0 else "The node's read lease has run out: it does not hear its peers."

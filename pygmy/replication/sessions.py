@@ -1,0 +1,111 @@
+"""What a catalog replica lets front ends cache: subleases of its own read lease (docs/protocol.md).
+
+Every item that a front end may hold is registered in the turn in which it was read.  A write is acknowledged only
+when each front end that may hold something it touches has dropped it (acked by number) or can no longer serve it
+(its lease has lapsed: then its session number moves on, and all it cached under the old one is void).
+"""
+
+from collections.abc import Callable
+
+from pygmy.messages.internal import Invalidate, Session
+from pygmy.replication.leases import NEVER
+
+Tell = Callable[[str, Invalidate], None]
+
+
+class _Holder:
+    """One front end: what it may hold, until when, under which number, and what it was told to drop."""
+
+    def __init__(self) -> None:
+        self.keys: set[str] = set()
+        self.expiry = NEVER
+        self.number = 0
+        self.open: dict[int, frozenset[str]] = {}
+
+    def lapse(self) -> None:
+        self.keys.clear()
+        self.open.clear()
+        self.number += 1
+
+
+class Sessions:
+    """All front ends' sessions with this incarnation of the replica."""
+
+    def __init__(self, incarnation: int, tell: Tell) -> None:
+        self._incarnation = incarnation
+        self._tell = tell
+        self._holders: dict[str, _Holder] = {}
+        # Numbers are unique across boots too, so a late ack of an older one releases nothing.
+        self._last = incarnation << 32
+        self.lapsed = 0
+
+    def _holder(self, name: str) -> _Holder:
+        return self._holders.setdefault(name, _Holder())
+
+    def fill(self, name: str, keys: frozenset[str], lease: float, now: float) -> tuple[Session | None, float]:
+        """Register what is being read for this front end: its session and lease (None, 0: do not cache)."""
+        holder = self._holder(name)
+        if holder.open or lease <= 0:
+            return None, 0.0
+        holder.keys |= keys
+        holder.expiry = max(holder.expiry, now + lease)
+        return (self._incarnation, holder.number), lease
+
+    def renew(self, name: str, held: Session | None, lease: float, now: float) -> tuple[Session, float] | None:
+        """Extend the front end's session; another one gets the current name and 0 s. None: no answer now."""
+        holder = self._holder(name)
+        if holder.open or lease <= 0:
+            return None
+        current = (self._incarnation, holder.number)
+        if held != current:
+            return current, 0.0
+        holder.expiry = max(holder.expiry, now + lease)
+        return current, lease
+
+    def invalidate(self, keys: frozenset[str] | None, now: float) -> frozenset[int]:
+        """Have these keys (None: everything) dropped everywhere; the numbers to wait for."""
+        numbers = set()
+        for name, holder in self._holders.items():
+            touched = frozenset(holder.keys) if keys is None else frozenset(holder.keys & keys)
+            if not touched:
+                continue
+            if now > holder.expiry:
+                self._lapse(holder)
+                continue
+            self._last += 1
+            numbers.add(self._last)
+            holder.open[self._last] = touched
+            self._tell(name, Invalidate(self._last, tuple(sorted(touched))))
+        return frozenset(numbers)
+
+    def invalidated(self, name: str, number: int) -> None:
+        """The front end has dropped what this invalidation named."""
+        holder = self._holder(name)
+        if number in holder.open:
+            holder.keys -= holder.open.pop(number)
+
+    def tick(self, now: float) -> None:
+        """Repeat the open invalidations; give those up whose front end's lease has lapsed."""
+        for name, holder in self._holders.items():
+            if holder.open and now > holder.expiry:
+                self._lapse(holder)
+            for number, keys in holder.open.items():
+                self._tell(name, Invalidate(number, tuple(sorted(keys))))
+
+    def lapse_expired(self, now: float) -> None:
+        """Give up the invalidations whose front end's lease has lapsed."""
+        for holder in self._holders.values():
+            if holder.open and now > holder.expiry:
+                self._lapse(holder)
+
+    def open_numbers(self) -> frozenset[int]:
+        """The invalidations neither acked nor given up."""
+        return frozenset(number for holder in self._holders.values() for number in holder.open)
+
+    def next_expiry(self) -> float | None:
+        """When the first lease ends that an open invalidation waits for (None: nothing is open)."""
+        return min((h.expiry for h in self._holders.values() if h.open), default=None)
+
+    def _lapse(self, holder: _Holder) -> None:
+        holder.lapse()
+        self.lapsed += 1

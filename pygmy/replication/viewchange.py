@@ -1,0 +1,351 @@
+"""From one view to the next (V1..V8): install, sync, activate; rejoin, recover a dead tier, leave."""
+
+from msgspec import Struct
+
+from pygmy.messages.replication import (
+    Active,
+    Join,
+    Leave,
+    Mode,
+    Probe,
+    Status,
+    Suffix,
+    SuffixRequest,
+    SyncAck,
+    View,
+)
+from pygmy.replication import views
+from pygmy.replication.core import Core
+from pygmy.replication.effects import Note, SaveView
+from pygmy.replication.leases import NEVER
+from pygmy.replication.membership import Membership
+from pygmy.replication.ownership import Ownership
+from pygmy.replication.sync import Sync
+from pygmy.replication.writes import Writes
+
+
+class _Seen(Struct):
+    """How another node answered a probe, and when."""
+
+    mode: Mode
+    incarnation: int
+    epoch: int
+    at: float
+
+
+class ViewChange:
+    """The mode of a replica and all that moves it."""
+
+    def __init__(self, core: Core, ownership: Ownership, writes: Writes, known: View | None) -> None:
+        self._core = core
+        self._ownership = ownership
+        self._writes = writes
+        self.membership = Membership(core, known, self._on_value)
+        self.sync = Sync(core)
+        self._known: View | None = known  # the register's value as last read
+        self._change_open_since: float | None = None
+        self._last_read = NEVER
+        self._status: dict[str, _Seen] = {}
+        self._init_since = core.now
+        # Before this an earlier incarnation may have granted leases that nobody remembers; the first one did not.
+        self._unsure_since = core.now if core.incarnation > 1 else NEVER
+        self._wait_until = NEVER
+        self._in_sync = False
+        self._synced: set[str] = set()
+        self._sync_token: int | None = None  # the commit that ends the sync
+        self._activation: int | None = None  # the barrier that activation waits for
+
+    # ---- V1, V2: change
+
+    def _read(self) -> None:
+        self._last_read = self._core.now
+        self.membership.read()
+
+    def _swap(self, old: View, new: View | None) -> None:
+        if new is None or self._change_open_since is not None:
+            return
+        self._change_open_since = self._core.now
+        self.membership.change(old.number, new)
+
+    def _recheck(self) -> None:
+        """A change whose answer is lost may have won: read until it is known."""
+        since = self._change_open_since
+        if since is not None and self._core.now - since > self._core.timing.recheck:
+            self._change_open_since = self._core.now
+            self._read()
+
+    def _on_value(self, view: View) -> None:
+        """The register has answered."""
+        core = self._core
+        self._change_open_since = None
+        self._install(view)
+        if core.mode != "INIT" or core.leaving:
+            return
+        core.ask_all(Probe(core.incarnation, view.epoch))
+        if core.me in view.sources:
+            self._recover(view)
+        else:
+            self._presync(view)
+
+    # ---- V3: install
+
+    def _install(self, view: View) -> None:
+        core = self._core
+        if core.view is not None and view.epoch == core.view.epoch:
+            if view.gen > core.view.gen:
+                core.view = self._known = view
+                core.effects.append(SaveView(view))
+            return
+        if self._known is None or view.number >= self._known.number:
+            self._known = view
+        if view.epoch <= core.sealed:
+            return
+        core.sealed = view.epoch
+        core.effects.append(SaveView(view))
+        self._forget_epoch()
+        if view.members.get(core.me) == core.incarnation:
+            self._enter(view)
+        else:
+            self._drop_out(view)
+        core.readers_look_again()
+
+    def _forget_epoch(self) -> None:
+        self._ownership.forget()
+        self._writes.forget_epoch()
+        self._core.leases.drop()
+        self._forget_sync()
+
+    def _forget_sync(self) -> None:
+        self._in_sync, self._synced = False, {self._core.me}
+        self._sync_token = self._activation = None
+
+    def _drop_out(self, view: View) -> None:
+        """Not a member: INIT. What was sealed, granted and let to front ends is kept while the process lives."""
+        core = self._core
+        if core.mode != "INIT":
+            self._unsure_since = self._init_since = core.now
+            core.effects.append(Note(f"out of the view of epoch {view.epoch}: {_members(view)}"))
+        core.mode, core.view = "INIT", None
+        self._writes.abandon_all("This node was taken out of the view.")
+
+    def _enter(self, view: View) -> None:
+        core = self._core
+        core.mode, core.view = "SYNC", view
+        core.leases.start_listening(core.peers(), core.now)
+        until = core.leases.outsiders_until(view.members)
+        self._wait_until = max(until, self._unsure_since + core.timing.lease)
+        core.sessions.invalidate(None, core.now)
+        core.effects.append(Note(f"SYNC in epoch {view.epoch}: {_members(view)}"))
+        if core.is_leader():
+            self._try_activate()
+        else:
+            self._continue_sync()
+
+    # ---- V4: sync with the frozen leader
+
+    def _waited(self) -> bool:
+        return self._core.now >= self._wait_until and not self._core.sessions.open_numbers()
+
+    def _continue_sync(self) -> None:
+        core = self._core
+        assert core.view is not None
+        if not self._in_sync:
+            if self._sync_token is None:
+                self.sync.request(core.view.leader, core.view.epoch)
+        elif self._waited():
+            core.send(core.view.leader, SyncAck(core.view.epoch))
+
+    def on_suffix_request(self, peer: str, request: SuffixRequest) -> None:
+        """A frozen leader answers its followers, a RUNNING member whoever learns."""
+        core = self._core
+        if request.epoch is None:
+            if core.mode == "RUNNING":
+                self.sync.answer(peer, request)
+        elif core.in_epoch(request.epoch, "SYNC") and core.is_leader():
+            self.sync.answer(peer, request)
+
+    def on_suffix(self, peer: str, suffix: Suffix) -> None:
+        """Applied only if it was computed for the very log that is here."""
+        core = self._core
+        if suffix.epoch is None:
+            wanted = core.mode == "INIT" and self._known is not None and core.me not in self._known.sources
+        else:
+            wanted = core.in_epoch(suffix.epoch, "SYNC") and not self._in_sync and not core.is_leader()
+        if not wanted or suffix.head != core.log.head or self._sync_token is not None:
+            return
+        token = self.sync.apply(peer, suffix)
+        if not suffix.last:
+            self.sync.request(peer, suffix.epoch)
+        elif suffix.epoch is None:
+            core.send(peer, Join(core.incarnation))
+        else:
+            self._sync_token = token
+
+    def stored(self, token: int) -> None:
+        """A commit of this node is durable: the last of a sync, or the barrier before activation."""
+        if token == self._sync_token:
+            self._sync_token, self._in_sync = None, True
+            self._continue_sync()
+        elif token == self._activation:
+            self._activate()
+
+    # ---- V5: activate
+
+    def on_sync_ack(self, peer: str, epoch: int) -> None:
+        """A follower is ready (or has missed that the view is active)."""
+        core = self._core
+        if core.in_epoch(epoch) and core.is_leader():
+            core.send(peer, Active(epoch))
+        elif core.in_epoch(epoch, "SYNC") and core.is_leader():
+            self._synced.add(peer)
+            self._try_activate()
+
+    def _try_activate(self) -> None:
+        core = self._core
+        assert core.view is not None
+        if self._activation is None and self._waited() and core.view.members.keys() <= self._synced:
+            self._activation = core.barrier()
+
+    def _activate(self) -> None:
+        core = self._core
+        assert core.view is not None
+        self._start_running()
+        core.broadcast(Active(core.epoch))
+        self._declare_sources()
+
+    def on_active(self, peer: str, epoch: int) -> None:
+        """The leader's word that every member acked."""
+        core = self._core
+        if core.in_epoch(epoch, "SYNC") and core.view is not None and peer == core.view.leader:
+            self._start_running()
+
+    def _start_running(self) -> None:
+        core = self._core
+        assert core.view is not None
+        self._forget_sync()
+        core.mode = "RUNNING"
+        core.leases.start_listening(core.peers(), core.now)
+        self._ownership.start(core.view.leader)
+        core.effects.append(Note(f"RUNNING in epoch {core.epoch}: {_members(core.view)}"))
+        core.readers_look_again()
+        self._writes.pump()
+
+    def _declare_sources(self) -> None:
+        """V2: RUNNING proves that every member holds every acknowledged write: any member may say so."""
+        view = self._core.view
+        if view is not None and view.sources != frozenset(view.members):
+            self._swap(view, views.all_sources(view))
+
+    # ---- V6: an INIT node learns and asks to join
+
+    def _recent(self, mode: Mode) -> dict[str, int]:
+        core, known = self._core, self._known
+        return {
+            node: seen.incarnation
+            for node, seen in self._status.items()
+            if seen.mode == mode
+            and core.now - seen.at < core.timing.status_fresh
+            and (mode == "INIT" or (known is not None and seen.epoch == known.epoch))
+        }
+
+    def _presync(self, view: View) -> None:
+        running = sorted(node for node in self._recent("RUNNING") if node in view.members)
+        if running:
+            self.sync.request(running[self._core.incarnation % len(running)], None)
+
+    def on_probe(self, peer: str, probe: Probe) -> None:
+        """A node asks how this one is; a newer incarnation of a member means that the member has died."""
+        core = self._core
+        if core.mode != "INIT" and core.view and core.view.members.get(peer, probe.incarnation) < probe.incarnation:
+            self._remove(frozenset({peer}))
+        if probe.epoch > core.sealed:
+            self._read()
+        core.send(peer, Status(core.mode, core.incarnation, core.sealed))
+
+    def on_status(self, peer: str, status: Status) -> None:
+        """How another node is."""
+        self._status[peer] = _Seen(status.mode, status.incarnation, status.epoch, self._core.now)
+
+    def on_join(self, peer: str, join: Join) -> None:
+        """First its older incarnation goes out, then it comes in."""
+        view = self._core.view
+        if self._core.mode != "RUNNING" or view is None:
+            return
+        known = view.members.get(peer)
+        if known is None:
+            self._swap(view, views.joined(view, peer, join.incarnation))
+        elif known < join.incarnation:
+            self._remove(frozenset({peer}))
+
+    def _remove(self, gone: frozenset[str]) -> None:
+        view = self._core.view
+        if view is not None:
+            self._swap(view, views.without(view, gone))
+
+    # ---- V7: a whole tier was down
+
+    def _recover(self, view: View) -> None:
+        """A source that finds no RUNNING member starts the tier again with the sources it reaches."""
+        core = self._core
+        if any(node in view.members for node in self._recent("RUNNING")):
+            return  # it will remove this node's older incarnation, and then this node joins
+        waiting = self._recent("INIT")
+        others = view.sources - {core.me}
+        patience = core.timing.recovery_wait + core.timing.heartbeat * sorted(view.sources).index(core.me)
+        if not others <= waiting.keys() and core.now - self._init_since < patience:
+            return
+        reached = {node: incarnation for node, incarnation in waiting.items() if node in others}
+        self._swap(view, views.with_members(view, {core.me: core.incarnation, **reached}))
+
+    # ---- V8: leave
+
+    def leave(self) -> bool:
+        """Stop serving and ask to be left out; False if there is nobody to go on without this node."""
+        core = self._core
+        core.leaving = True
+        core.sessions.invalidate(None, core.now)
+        return core.mode == "RUNNING" and bool(core.peers())
+
+    def on_leave(self, peer: str, leave: Leave) -> None:
+        """A member has stopped: its leases hold up nobody."""
+        core = self._core
+        core.leases.release(peer, leave.incarnation)
+        if core.view is not None and core.view.members.get(peer) == leave.incarnation:
+            self._remove(frozenset({peer}))
+
+    def farewell(self) -> None:
+        """While leaving: tell everyone, once no front end may serve what this node has let to it."""
+        core = self._core
+        if core.mode == "RUNNING" and not core.sessions.open_numbers():
+            core.broadcast(Leave(core.incarnation))
+
+    # ---- every heartbeat
+
+    def tick(self) -> None:
+        """Ask, wait and repeat, as the mode demands."""
+        core = self._core
+        self._recheck()
+        if core.mode == "INIT":
+            if not core.leaving:
+                self._read()
+            return
+        if core.leaving:
+            self.farewell()
+            return
+        if silent := core.leases.silent(core.now):
+            self._remove(silent)
+        if core.now - self._last_read > core.timing.register_poll:
+            self._read()
+        if core.mode == "RUNNING":
+            self._declare_sources()
+        elif core.is_leader():
+            self._try_activate()
+        else:
+            self._continue_sync()
+
+
+def _members(view: View) -> str:
+    return ", ".join(
+        name + (" (leads)" if name == view.leader else "") + ("" if name in view.sources else " (joins)")
+        for name in sorted(view.members)
+    )
