@@ -1,0 +1,198 @@
+"""A small typed client of a front end: one coroutine per call, failures as `CommandFailed` exceptions."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, Protocol, TypeVar
+
+import msgspec
+from hyperlink import EncodedURL
+from msgspec import Struct
+from treq.client import HTTPClient
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import TimeoutError as GaveUp
+from twisted.internet.error import ConnectError, DNSLookupError
+from twisted.internet.interfaces import IReactorTime
+from twisted.web.http_headers import Headers
+
+from pygmy.cli.failures import OutcomeUnknown, Refused, Unavailable
+from pygmy.web.ids import uuid7
+
+T = TypeVar("T")
+
+
+class HasId(Protocol):
+    """What can be paged through."""
+
+    @property
+    def id(self) -> int:
+        """What `after` of the next page names."""
+
+
+PagedT = TypeVar("PagedT", bound=HasId)
+NEVER_SENT = (ConnectError, DNSLookupError)
+
+
+class AsciiUrl(EncodedURL):
+    """A URL that is ASCII already. treq's own conversion takes the colons of an IPv6 host for a domain name's."""
+
+    def to_uri(self) -> "AsciiUrl":
+        """As it is."""
+        return self
+
+
+class Reply(Struct, Generic[T], frozen=True):
+    """An answer twice: `value` typed, `body` as it came."""
+
+    value: T
+    body: bytes
+
+
+class _Answer(Struct, frozen=True):
+    """An HTTP answer read to its end; `more`: its Link header names a next page."""
+
+    status: int
+    body: bytes
+    more: bool
+
+
+class StoreClient:
+    """Calls to the front end at `url`, each given up after `timeout` seconds as a whole.
+
+    `token` is asked for the admin token only by calls that need it.
+    """
+
+    def __init__(
+        self, http: HTTPClient, url: str, clock: IReactorTime, timeout: float, token: Callable[[], str]
+    ) -> None:
+        self.url = url
+        self._http = http
+        self._clock = clock
+        self._timeout = timeout
+        self._token = token
+
+    async def get(self, path: str, kind: type[T], *, admin: bool = False, **params: object) -> Reply[T]:
+        """Ask for one thing. Raises Refused or Unavailable."""
+        answer = await self._read(path, params, admin)
+        return Reply(self._decoded(answer.body, kind), answer.body)
+
+    async def status(self, path: str, kind: type[T]) -> Reply[T]:
+        """As `get`, for /health and the like: a 503 with a proper body is an answer."""
+        answer = await self._ask(path, {}, admin=False)
+        return Reply(self._decoded(answer.body, kind), answer.body)
+
+    async def pages(self, path: str, kind: type[PagedT], **params: object) -> Reply[list[PagedT]]:
+        """Everything of a list, page by page, as one JSON array."""
+        values: list[PagedT] = []
+        raw: list[msgspec.Raw] = []
+        after: dict[str, object] = {}
+        while True:
+            answer = await self._read(path, {**params, **after, "limit": 1000}, admin=False)
+            page: list[PagedT] = self._decoded(answer.body, list[kind])  # type: ignore[valid-type]
+            values += page
+            raw += self._decoded(answer.body, list[msgspec.Raw])
+            if not answer.more or not page:
+                return Reply(values, msgspec.json.encode(raw))
+            after = {"after": page[-1].id}
+
+    async def write(
+        self, method: str, path: str, kind: type[T], body: object = None, *, key: str = "", admin: bool = False
+    ) -> Reply[T]:
+        """Have the store do something, once per `key` (made here when empty).
+
+        Raises Refused, Unavailable when the request has surely not been sent, and otherwise OutcomeUnknown.
+        """
+        key = key or uuid7()
+        headers = {"Idempotency-Key": key, **self._authorization(admin)}
+        data = b"" if body is None else msgspec.json.encode(body)
+        try:
+            answer = await self._exchange(method, path, {}, data, headers)
+        except Unavailable:
+            raise
+        except CancelledError:
+            raise OutcomeUnknown("Interrupted while the store was at work.", key) from None
+        except Exception as error:
+            raise OutcomeUnknown(self._silence(error), key) from error
+        if answer.status >= 500:
+            raise self._failed_write(answer, key)
+        self._refuse(answer)
+        return Reply(self._decoded(answer.body, kind), answer.body)
+
+    def _failed_write(self, answer: _Answer, key: str) -> Exception:
+        """Only a 503 that does not say otherwise promises that nothing was done."""
+        problem = _problem(answer.body)
+        refused = Refused(answer.status, problem, answer.body)
+        if answer.status == 503 and problem and not problem.get("outcome_unknown"):
+            return refused
+        return OutcomeUnknown(str(refused), key, answer.body)
+
+    async def _read(self, path: str, params: dict[str, object], admin: bool) -> _Answer:
+        answer = await self._ask(path, params, admin)
+        self._refuse(answer)
+        return answer
+
+    async def _ask(self, path: str, params: dict[str, object], admin: bool) -> _Answer:
+        headers = self._authorization(admin)
+        try:
+            return await self._exchange("GET", path, params, b"", headers)
+        except (Unavailable, CancelledError):
+            raise
+        except Exception as error:
+            raise Unavailable(self._silence(error)) from error
+
+    async def _exchange(
+        self, method: str, path: str, params: dict[str, object], body: bytes, headers: dict[str, str]
+    ) -> _Answer:
+        """Request and whole answer. Raises Unavailable if it was surely never sent; else whatever happened."""
+        if body:
+            headers = {**headers, "Content-Type": "application/json"}
+        query = {name: str(value) for name, value in params.items()}
+        work = Deferred.fromCoroutine(self._request(method, path, query, body, headers))
+        try:
+            return await work.addTimeout(self._timeout, self._clock)
+        except NEVER_SENT as error:
+            raise Unavailable(f"There is no store at {self.url}: {_reason(error)}.") from error
+
+    async def _request(
+        self, method: str, path: str, params: dict[str, str], body: bytes, headers: dict[str, str]
+    ) -> _Answer:
+        raw: dict[str, Sequence[str]] = {name: [value] for name, value in headers.items()}
+        response = await self._http.request(
+            method, AsciiUrl.from_text(self.url + path), params=params, headers=Headers(raw), data=body or None
+        )
+        content = await response.content()
+        links = ",".join(response.headers.getRawHeaders("link", []))
+        return _Answer(response.code, content, 'rel="next"' in links)
+
+    def _authorization(self, admin: bool) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self._token()}"} if admin else {}
+
+    def _refuse(self, answer: _Answer) -> None:
+        if answer.status >= 400:
+            raise Refused(answer.status, _problem(answer.body), answer.body)
+
+    def _decoded(self, body: bytes, kind: type[T]) -> T:
+        if kind is type(None):
+            return None
+        try:
+            return msgspec.json.decode(body, type=kind)
+        except msgspec.MsgspecError as error:
+            raise Unavailable(f"What answers at {self.url} is no Pygmy front end.") from error
+
+    def _silence(self, error: Exception) -> str:
+        if isinstance(error, GaveUp):
+            return f"{self.url} gave no answer within {self._timeout:g} s."
+        return f"The connection to {self.url} was lost before the answer came."
+
+
+def _problem(body: bytes) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(body, type=dict[str, Any])
+    except msgspec.MsgspecError:
+        return {}
+
+
+def _reason(error: Exception) -> str:
+    """`connection refused`, out of Twisted's longer sentences."""
+    if isinstance(error, DNSLookupError):
+        return "no such host"
+    text = " ".join(str(getattr(error, "args", [""])[-1] or error).split()).rstrip(".")
+    return text[:1].lower() + text[1:] if text else type(error).__name__

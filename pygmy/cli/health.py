@@ -1,0 +1,34 @@
+"""Asking a node how it is, and waiting for it."""
+
+from typing import Any
+
+from msgspec import Struct
+from twisted.internet.task import deferLater
+
+from pygmy.cli.calling import Settings, tcp_client
+from pygmy.cli.failures import CommandFailed
+from pygmy.cluster import Node
+
+PATIENCE = 2.0
+PAUSE = 0.2
+HEALTHY = "Healthy"
+
+
+class Message(Struct, frozen=True):
+    """What of /health matters here."""
+
+    message: str
+
+
+async def condition(reactor: Any, node: Node) -> str | None:
+    """The node's word on its health ("Healthy" when it serves); None: no answer."""
+    client = tcp_client(reactor, Settings(node.url, timeout=PATIENCE))
+    try:
+        return (await client.status("/health", Message)).value.message
+    except CommandFailed:
+        return None
+
+
+async def pause(reactor: Any) -> None:
+    """The time between two looks."""
+    await deferLater(reactor, PAUSE)

@@ -1,0 +1,118 @@
+"""Nodes on this machine: which there are, how each is started, whether its port is free, what its log says."""
+
+import errno
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from msgspec import Struct
+
+from pygmy.cluster import Cluster, ClusterError, Node, Role, load_cluster
+from pygmy.datadir import data_directory, log_path, pid_path
+from pygmy.pidfile import running
+
+LAST_LINES = 8
+
+
+class Store(Struct, frozen=True):
+    """A cluster and where its data is; `cache` and `books` are what its nodes are started with."""
+
+    cluster: Cluster
+    cluster_file: str | None
+    data: Path
+    cache: bool = True
+    books: str | None = None
+
+    def command(self, node: Node, *, daemon: bool) -> list[str]:
+        """The command line that starts a node."""
+        line = [sys.executable, "-m", "pygmy.cli.twistd", *([] if daemon else ["--nodaemon"])]
+        line += [f"pygmy-{node.role}", "--node", str(node.index), "--data", str(self.data)]
+        if self.cluster_file is not None:
+            line += ["--cluster", str(Path(self.cluster_file).absolute())]
+        if node.role is Role.CATALOG and self.books is not None:
+            line += ["--books", str(Path(self.books).absolute())]
+        if node.role is Role.FRONTEND and not self.cache:
+            line.append("--no-cache")
+        return line
+
+    def process(self, node: Node) -> int | None:
+        """The process that runs the node from this data directory (0: its number is not known yet); None: nobody."""
+        return running(pid_path(self.data, node.name))
+
+    def log(self, node: Node) -> Path:
+        """The node's log."""
+        return log_path(self.data, node.name)
+
+    def last_lines(self, node: Node, since: int = 0) -> list[str]:
+        """The end of the node's log, as far as it was written after its first `since` bytes."""
+        try:
+            with self.log(node).open("rb") as file:
+                file.seek(since)
+                return file.read().decode("utf-8", "replace").splitlines()[-LAST_LINES:]
+        except OSError:
+            return []
+
+
+def store_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--data, --no-cache and --books: what a store is opened with."""
+    for option in (
+        click.option("--books", type=click.Path(exists=True, dir_okay=False), help="The opening stock."),
+        click.option("--no-cache", is_flag=True, help="Open without front-end caches."),
+        data_option,
+    ):
+        command = option(command)
+    return command
+
+
+data_option = click.option(
+    "--data", type=click.Path(file_okay=False), help="The data directory. [default: PYGMY_DATA, else ./pygmy-data]"
+)
+
+
+def load_store(cluster_file: str | None, data: str | None, no_cache: bool = False, books: str | None = None) -> Store:
+    """The store that the options describe. A bad cluster file is a usage error."""
+    try:
+        cluster = load_cluster(cluster_file)
+    except ClusterError as error:
+        raise click.UsageError(str(error)) from None
+    return Store(cluster, cluster_file, data_directory(data), not no_cache, books)
+
+
+def is_here(node: Node) -> bool:
+    """True if the node's host is this machine: an address of its own can be bound."""
+    return node.local or _bind(node, 0) is None
+
+
+def port_trouble(node: Node) -> str | None:
+    """Why the node's port cannot be had; None: it is free."""
+    error = _bind(node, node.port)
+    if error is None:
+        return None
+    if error == errno.EADDRINUSE:
+        return f"Port {node.port} ({node.name}) is taken by another program."
+    return f"Port {node.port} ({node.name}) cannot be used: {errno.errorcode.get(error, str(error))}."
+
+
+def names(nodes: Sequence[Node]) -> str:
+    """`catalog-0, order-1`."""
+    return ", ".join(node.name for node in nodes)
+
+
+def _bind(node: Node, port: int) -> int | None:
+    """The errno of binding that port on the node's host; None: it worked."""
+    try:
+        found = socket.getaddrinfo(node.host, port, type=socket.SOCK_STREAM)
+    except OSError:
+        return errno.EADDRNOTAVAIL
+    # As the node will: a name on IPv4, where it has one.
+    family, kind, protocol, _, address = min(found, key=lambda info: info[0] != socket.AF_INET)
+    with socket.socket(family, kind, protocol) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(address)
+        except OSError as error:
+            return error.errno
+    return None

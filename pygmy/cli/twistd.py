@@ -1,0 +1,19 @@
+"""twistd in a session of its own: the terminal's Ctrl-C reaches the command that waits there, not the nodes."""
+
+import contextlib
+import os
+import sys
+
+from twisted.scripts.twistd import run
+
+
+def main() -> None:
+    """twistd, with the arguments of this process."""
+    with contextlib.suppress(PermissionError):  # a process that leads its group stays where it is
+        os.setsid()
+    sys.argv[0] = "twistd"
+    run()
+
+
+if __name__ == "__main__":
+    main()

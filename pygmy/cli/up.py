@@ -1,0 +1,195 @@
+"""`pygmy up`: a whole store on this machine, from one command, for as long as it runs."""
+
+import os
+import signal
+import sys
+from types import FrameType
+from typing import Any
+
+import click
+from twisted.internet import task
+from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall
+
+from pygmy.cli.children import Child, kill, spawn, stop
+from pygmy.cli.following import Follower
+from pygmy.cli.health import HEALTHY, condition, pause
+from pygmy.cli.nodes import Store, load_store, names, port_trouble, store_options
+from pygmy.cli.terminal import COLOURS, paint, printable, say, tell
+from pygmy.cluster import Node
+
+OPEN_SECONDS = 120.0
+STOP_SECONDS = 10.0
+FOLLOW_SECONDS = 0.2
+REMOTE = "cannot do that yet: run `pygmy start NODE` on each machine, with the same cluster file."
+
+
+@click.command()
+@click.argument("cluster_file", metavar="[CLUSTER]", required=False, type=click.Path())
+@store_options
+def up(cluster_file: str | None, data: str | None, no_cache: bool, books: str | None) -> None:
+    """Open a store on this machine: every node of CLUSTER (default: five), until Ctrl-C."""
+    store = load_store(cluster_file, data, no_cache, books)
+    away = [node for node in store.cluster.nodes if not node.local]
+    if away:
+        raise click.UsageError(f"{names(away)} run on other hosts; `pygmy up` {REMOTE}")
+    if (trouble := obstacle(store)) is not None:
+        tell(trouble, "red")
+        raise click.exceptions.Exit(1)
+    task.react(lambda reactor: Deferred.fromCoroutine(Opening(reactor, store).run()))
+
+
+def obstacle(store: Store) -> str | None:
+    """Why the store cannot be opened here: it is open already, or ports are taken."""
+    nodes = store.cluster.nodes
+    alive = [node for node in nodes if store.process(node) is not None]
+    if len(alive) == len(nodes):
+        url = store.cluster.frontends[0].url
+        return f"Pygmy is open already at {url} with this data directory. `pygmy stop all` closes it."
+    if alive:
+        return f"Already open in part: {names(alive)} on {store.data}. `pygmy stop all` closes them."
+    troubles = [trouble for node in nodes if (trouble := port_trouble(node)) is not None]
+    if troubles:
+        return "\n".join([*troubles, "Stop what uses it, or name other ports in a cluster file (host:port)."])
+    return None
+
+
+class Opening:
+    """One run of `pygmy up`: open, follow, close."""
+
+    def __init__(self, reactor: Any, store: Store) -> None:
+        self._reactor = reactor
+        self._store = store
+        self._children: list[Child] = []
+        self._asked = False
+        self._closing = False
+        self._opened = False
+        self._interrupts = 0
+        self._quit: Deferred[None] = Deferred()
+        self._followers: list[tuple[str, Follower]] = []
+
+    async def run(self) -> None:
+        """Open the store and keep it open until it is told to stop. Raises SystemExit(1) if it cannot be opened."""
+        self._reactor.callWhenRunning(self._catch_signals)
+        self._logs_before = {node.name: _size(self._store, node) for node in self._store.cluster.nodes}
+        tell(f"Opening {names(self._store.cluster.nodes)} on {self._store.data} ...")
+        self._children = spawn(self._reactor, self._store, self._store.cluster.nodes, self._ended)
+        try:
+            trouble = await self._wait_until_open()
+            if trouble is None and not self._asked:
+                await self._serve()
+        finally:
+            await self._close()
+        if trouble is not None:
+            tell(trouble, "red")
+            raise SystemExit(1)
+
+    # ---- opening
+
+    async def _wait_until_open(self) -> str | None:
+        """None once every front end is healthy, or when told to stop; else why that will not be."""
+        deadline = self._reactor.seconds() + OPEN_SECONDS
+        waiting = list(self._store.cluster.frontends)
+        said: str | None = None
+        while waiting and not self._asked:
+            if dead := [child for child in self._children if child.ended is not None]:
+                return "\n".join(self._why(child) for child in dead)
+            said = await condition(self._reactor, waiting[0])
+            if said == HEALTHY:
+                waiting.pop(0)
+            elif self._reactor.seconds() > deadline:
+                return f"Not open after {OPEN_SECONDS:g} s: {waiting[0].name} says {said or 'nothing'!r}."
+            else:
+                await pause(self._reactor)
+        return None
+
+    def _why(self, child: Child) -> str:
+        """The last words of a child that ended."""
+        since = self._logs_before[child.node.name]
+        said = child.errors.decode("utf-8", "replace").strip().splitlines()[-3:]
+        lines = said or self._store.last_lines(child.node, since)
+        told = "".join(f"\n  {printable(line)}" for line in lines)
+        return f"{child.node.name} has ended ({child.ended})." + told
+
+    # ---- open
+
+    async def _serve(self) -> None:
+        """Tell that it is open, then show what the nodes log until told to stop."""
+        self._opened = True
+        url = self._store.cluster.frontends[0].url
+        say(paint(f"Pygmy is open at {url}", "green"))
+        server = "" if url == "http://localhost:5002" else f" --frontend-server {url.removeprefix('http://')}"
+        say(f"  pygmy{server} search\n  pygmy{server} buy 1\n  curl {url}/books/1")
+        say("Ctrl-C closes it. Kill any node meanwhile, and start it again: pygmy start catalog-0")
+        self._followers = [(node.name, Follower(self._store.log(node))) for node in self._store.cluster.nodes]
+        loop = LoopingCall(self._follow)
+        loop.clock = self._reactor
+        loop.start(FOLLOW_SECONDS)
+        await self._quit
+        loop.stop()
+
+    def _follow(self) -> None:
+        """Print what is new. A reader that has gone away closes the store."""
+        width = max(len(name) for name, _ in self._followers)
+        try:
+            for number, (name, follower) in enumerate(self._followers):
+                prefix = paint(name.ljust(width), COLOURS[number % len(COLOURS)])
+                for line in follower.lines():
+                    say(f"{prefix}  {printable(line)}")
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            self._ask()
+
+    def _ended(self, child: Child) -> None:
+        """A node died on its own: say so, and carry on, which is what the store is for."""
+        if self._closing or not self._opened:
+            return
+        tell(self._why(child), "yellow")
+        if any(other.ended is None for other in self._children) or self._restarted():
+            tell(f"The others carry on. Start it again: pygmy start {child.node.name}", "yellow")
+        else:
+            tell("No node is left.", "red")
+            self._ask()
+
+    # ---- closing
+
+    def _catch_signals(self) -> None:
+        """Our own handlers in place of the reactor's: it must run on until the nodes have ended."""
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._reactor.callFromThread(self._ask)
+
+    def _ask(self) -> None:
+        """Close the store; asked a second time, at once."""
+        self._interrupts += 1
+        if self._interrupts == 2 and self._closing:
+            kill(self._children)
+        if not self._asked:
+            self._asked = True
+            self._quit.callback(None)
+
+    def _restarted(self) -> list[int]:
+        """Processes of this store that were started by hand while we ran."""
+        if not self._opened:
+            return []
+        ours = {child.transport.pid for child in self._children if child.ended is None and child.transport}
+        processes = (self._store.process(node) for node in self._store.cluster.nodes)
+        return [pid for pid in processes if pid and pid not in ours]
+
+    async def _close(self) -> None:
+        """End all nodes: ours with force if need be, those that were started by hand with SIGTERM only."""
+        self._closing = True
+        tell("Closing ...")
+        for pid in self._restarted():
+            os.kill(pid, signal.SIGTERM)
+        await stop(self._reactor, self._children, STOP_SECONDS)
+        deadline = self._reactor.seconds() + STOP_SECONDS
+        while self._restarted() and self._reactor.seconds() < deadline:
+            await pause(self._reactor)
+
+
+def _size(store: Store, node: Node) -> int:
+    log = store.log(node)
+    return log.stat().st_size if log.exists() else 0

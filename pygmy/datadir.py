@@ -1,0 +1,27 @@
+"""Where things are in a data directory: DIR/<node>/twistd.pid, DIR/<node>/<role>.log, DIR/admin.token."""
+
+import os
+from pathlib import Path
+
+DEFAULT = "pygmy-data"
+LOG_NAMES = {"catalog": "catalog.log", "order": "orders.log", "frontend": "frontend.log"}
+
+
+def data_directory(given: str | None = None) -> Path:
+    """The directory given, else PYGMY_DATA, else ./pygmy-data; absolute."""
+    return Path(given or os.environ.get("PYGMY_DATA") or DEFAULT).absolute()
+
+
+def pid_path(data: Path, node: str) -> Path:
+    """The pid file of the node named `catalog-0`."""
+    return data / node / "twistd.pid"
+
+
+def log_path(data: Path, node: str) -> Path:
+    """The log of the node named `catalog-0`."""
+    return data / node / LOG_NAMES[node.rpartition("-")[0]]
+
+
+def token_path(data: Path) -> Path:
+    """The admin token."""
+    return data / "admin.token"

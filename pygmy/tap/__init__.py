@@ -1,0 +1,1 @@
+"""How twistd starts nodes: a module for each role with the `Options` and `makeService` of its ServiceMaker."""

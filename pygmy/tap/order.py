@@ -1,0 +1,21 @@
+"""`twistd pygmy-order`."""
+
+from twisted.application.service import IService
+
+from pygmy.cluster import Role
+from pygmy.tap.maker import NodePlugin, make_service
+from pygmy.tap.options import NodeOptions
+
+
+class Options(NodeOptions):
+    """An order node's options."""
+
+    role = Role.ORDER
+
+
+def makeService(options: Options) -> IService:
+    """The node that the options describe; SystemExit with one line when it cannot start."""
+    return make_service(options)
+
+
+plugin = NodePlugin(Options, makeService)

@@ -1,0 +1,62 @@
+# Sourced by run.sh, test.sh and .ci/run, with $root set to the project's directory.
+# make_environment DIRECTORY [EXTRA]: a virtual environment with the project (and one of its extras) in it, made
+# anew only when pyproject.toml or Python has changed.
+
+say() { printf '%s\n' "$*" >&2; }
+fail() { say "$*"; exit 1; }
+
+# The first Python of this machine that is new enough.
+find_python() {
+    local candidate
+    for candidate in python3 python3.13 python3.12 python3.11 python3.14; do
+        if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then
+            command -v "$candidate"
+            return
+        fi
+    done
+    say "Pygmy needs Python 3.11 or newer; here is $(python3 --version 2>/dev/null || echo "no python3")."
+    fail "Install one (Debian, Ubuntu: apt install python3.11 python3.11-venv) and run this again."
+}
+
+# What an environment is made from; any change makes a new one.
+stamp_of() {
+    { "$1" --version; printf '%s\n' "$root"; cat "$root/pyproject.toml"; } | cksum
+}
+
+# Runs a command in silence; shows what it said if it fails.
+quietly() {
+    local log
+    log=$(mktemp)
+    if "$@" >"$log" 2>&1; then
+        rm -f "$log"
+    else
+        cat "$log" >&2
+        rm -f "$log"
+        fail "This did not work: $* - see above. Is the network there? Run it again to retry."
+    fi
+}
+
+# A step is done when its stamp file says so: what was interrupted halfway is done again.
+make_environment() {
+    local directory=$1 extra=${2:-} python stamp
+    python=$(find_python) || exit 1
+    stamp=$(stamp_of "$python")
+    if [ ! -x "$directory/bin/python" ] || [ "$(cat "$directory/made-from" 2>/dev/null)" != "$stamp" ]; then
+        "$python" -c 'import venv, ensurepip' 2>/dev/null ||
+            fail "$python has no venv module, which Pygmy is installed with (Debian, Ubuntu: apt install python3-venv)."
+        say "Setting up $directory (once) ..."
+        rm -rf "$directory"
+        quietly "$python" -m venv "$directory"
+        install_project "$directory" "$root"
+        printf '%s\n' "$stamp" >"$directory/made-from"
+    fi
+    if [ -n "$extra" ] && [ ! -e "$directory/has-$extra" ]; then
+        say "Adding what the $extra tools need ..."
+        install_project "$directory" "$root[$extra]"
+        : >"$directory/has-$extra"
+    fi
+}
+
+install_project() {
+    quietly "$1/bin/python" -m pip install --quiet --disable-pip-version-check --editable "$2"
+}
