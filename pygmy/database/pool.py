@@ -1,0 +1,81 @@
+"""adbapi with one connection in one thread, which alone ever calls SQLite, from opening to closing."""
+
+import sqlite3
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from twisted.enterprise.adbapi import ConnectionPool
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThreadPool
+from twisted.python.threadpool import ThreadPool
+
+T = TypeVar("T")
+
+BUSY_SECONDS = 5.0
+SETTINGS = (
+    # Every member vouches for each ack, so a commit is on the platter before anyone hears of it.
+    "PRAGMA synchronous = FULL",
+    "PRAGMA cache_size = -32768",
+    "PRAGMA journal_size_limit = 67108864",
+    "PRAGMA temp_store = MEMORY",
+)
+
+
+def configure(connection: sqlite3.Connection) -> None:
+    """What each connection is set to, whatever the file says."""
+    try:
+        for setting in SETTINGS:
+            connection.execute(setting)
+    except BaseException:
+        connection.close()
+        raise
+
+
+class OneConnection(ConnectionPool):
+    """A pool of exactly one connection: older SQLite can damage a WAL that two connections reset.
+
+    `threads` None: a thread of its own; tests pass one that runs everything at once. Statements run outside any
+    transaction until they begin one (`isolation_level=None`), so adbapi's own commit after each interaction
+    finds nothing to commit.
+    """
+
+    def __init__(self, path: str, reactor: Any, threads: ThreadPool | None = None) -> None:
+        self._threads = threads
+        super().__init__(
+            "sqlite3",
+            path,
+            cp_reactor=reactor,
+            cp_min=1,
+            cp_max=1,
+            cp_openfun=configure,
+            check_same_thread=False,
+            isolation_level=None,
+            timeout=BUSY_SECONDS,
+        )
+        self._choose_threads()
+
+    def start(self) -> None:
+        """Start the thread; a reactor that runs already gets here before __init__ has ended."""
+        self._choose_threads()
+        super().start()
+
+    def _choose_threads(self) -> None:
+        if self._threads is not None:
+            self.threadpool = self._threads
+
+    def in_thread(self, function: Callable[[], T]) -> Deferred[T]:
+        """Run the function in the connection's thread, without a connection."""
+        done: Deferred[T] = deferToThreadPool(self._reactor, self.threadpool, function)
+        return done
+
+    def hang_up(self) -> None:
+        """Close the connection, if there is one. To be called in its thread."""
+        for connection in list(self.connections.values()):
+            self.disconnect(connection)
+
+    def finalClose(self) -> None:
+        """Stop the thread; adbapi's own would close the connection from the reactor's."""
+        self.shutdownID = None
+        self.threadpool.callInThread(self.hang_up)
+        self.threadpool.stop()
+        self.running = False
