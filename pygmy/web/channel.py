@@ -155,7 +155,7 @@ class BoundedChannel(HTTPChannel):
     def _respondToBadRequestAndDisconnect(self) -> None:
         """Whatever twisted.web could not read."""
         long = self._receivedHeaderSize > self.totalHeadersSize or self._receivedHeaderCount > self.maxHeaders
-        self.refuse(self._headers_too_large() if long else bad_request("Expected a well-formed HTTP/1.1 request."))
+        self.refuse(self._headers_too_large() if long else bad_request("Expected a well-formed request."))
 
     def _headers_too_large(self) -> Problem:
         detail = f"Expected at most {self.maxHeaders} headers in {self.totalHeadersSize} bytes."

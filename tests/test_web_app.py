@@ -1,0 +1,364 @@
+"""Errors, ids, keys, bodies and queries, through a Klein app in memory."""
+
+import json
+
+import pytest
+from msgspec import Struct
+from treq.client import HTTPClient
+from treq.testing import RequestTraversalAgent
+from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.logger import globalLogPublisher
+from twisted.python.failure import Failure
+
+from pygmy.errors import Problem, outcome_unknown, unavailable
+from pygmy.peers import http_client
+from pygmy.web.app import make_app, root_resource, shield
+from pygmy.web.auth import Secrets
+from pygmy.web.contract import BuyBody
+from pygmy.web.ids import uuid7
+from pygmy.web.metrics import Metrics
+from pygmy.web.openapi import Auth, Route
+from pygmy.web.requests import idempotency_key, positive, query, read_json, write_json
+from pygmy.web.status import ClusterBody, Health, NodeStatus, common_routes
+
+SECRETS = Secrets("c" * 32, "a" * 32)
+
+
+class Page(Struct, forbid_unknown_fields=True):
+    topic: str | None = None
+    limit: int = 100
+
+
+def raising(error):
+    def handler(request, **parts):
+        raise error
+
+    return handler
+
+
+def get(path, handler, **more):
+    return Route(method="GET", path=path, handler=handler, summary="x", answers={200: None}, **more)
+
+
+class Store:
+    """An app with one route for each promise, and a client of it."""
+
+    def __init__(self):
+        self.metrics = Metrics("frontend", "frontend-0")
+        self.health = Health("Healthy", "frontend", "frontend-0", "RUNNING", 3, 2)
+        self.waiting = Deferred()
+        post = {"summary": "x", "answers": {200: BuyBody}, "method": "POST"}
+        routes = [
+            get("/unavailable", raising(unavailable("No catalog."))),
+            get("/unknown", raising(outcome_unknown("Retry with the same key."))),
+            get("/short", raising(Problem(409, "Out of stock", "Only 2 left.", item=1, count=2))),
+            get("/bug", raising(RuntimeError("the secret is swordfish"))),
+            get("/later-bug", lambda request: fail(RuntimeError("swordfish"))),
+            get("/books", lambda r: write_json(r, 200, query(r, Page))),
+            get("/books/{item}", lambda r, item: write_json(r, 200, positive(item, "book id"))),
+            get("/wait", lambda r: self.waiting),
+            get("/key", lambda r: write_json(r, 200, idempotency_key(r))),
+            get("/admin", lambda r: write_json(r, 200, 1), auth=Auth.ADMIN),
+            get("/member", lambda r: write_json(r, 200, 1), auth=Auth.MEMBER),
+            Route(path="/buy", handler=self.buy, **post),
+            Route(path="/must", handler=lambda r: write_json(r, 200, read_json(r, BuyBody)), **post),
+            *common_routes(
+                health=lambda: self.health,
+                cluster=lambda: ClusterBody("x", (NodeStatus("catalog-0", "catalog", "u", "RUNNING"),)),
+                metrics=self.metrics,
+            ),
+        ]
+        app = make_app(routes, secrets=SECRETS, metrics=self.metrics)
+        self.agent = RequestTraversalAgent(root_resource(app))
+        self.client = HTTPClient(self.agent, data_to_body_producer=http_client(self.agent)._data_to_body_producer)
+
+    async def buy(self, request):
+        return write_json(request, 200, read_json(request, BuyBody, default=BuyBody(), limit=100))
+
+    def ask(self, method, path, headers=None, data=None):
+        """(status, headers, parsed body or bytes)."""
+        d = self.client.request(method, "http://localhost:80" + path, headers=headers or {}, data=data)
+        got = []
+        d.addCallback(lambda response: response.content().addCallback(lambda body: got.append((response, body))))
+        errors = []
+        d.addErrback(errors.append)
+        self.agent.flush()
+        assert not errors, errors
+        ((response, body),) = got
+        kind = response.headers.getRawHeaders("content-type", [""])[0]
+        return response.code, response.headers, json.loads(body) if body and "json" in kind else body
+
+
+@pytest.fixture
+def store():
+    return Store()
+
+
+@pytest.fixture
+def logged():
+    events = []
+    globalLogPublisher.addObserver(events.append)
+    yield events
+    globalLogPublisher.removeObserver(events.append)
+
+
+JSON = {"Content-Type": "application/json"}
+
+
+def test_a_problem_is_answered_as_problem_json_with_its_fields(store):
+    status, headers, body = store.ask("GET", "/short", {"X-Request-ID": "abc"})
+    assert status == 409
+    assert headers.getRawHeaders("content-type") == ["application/problem+json"]
+    assert body == {
+        "type": "urn:pygmy:problem:out-of-stock",
+        "title": "Out of stock",
+        "status": 409,
+        "detail": "Only 2 left.",
+        "request_id": "abc",
+        "item": 1,
+        "count": 2,
+    }
+
+
+def test_a_503_says_when_to_retry_and_whether_the_outcome_is_unknown(store):
+    status, headers, body = store.ask("GET", "/unavailable")
+    assert (status, headers.getRawHeaders("retry-after"), "outcome_unknown" in body) == (503, ["1"], False)
+    status, headers, body = store.ask("GET", "/unknown")
+    assert (status, headers.getRawHeaders("retry-after"), body["outcome_unknown"]) == (503, ["1"], True)
+
+
+@pytest.mark.parametrize("path", ["/bug", "/later-bug"])
+def test_a_bug_is_a_500_without_details_and_a_log_line_with_the_request_id(store, logged, path):
+    status, headers, body = store.ask("GET", path, {"X-Request-ID": "r1"})
+    assert status == 500
+    assert "swordfish" not in json.dumps(body)
+    assert headers.getRawHeaders("content-type") == ["application/problem+json"]
+    (event,) = [event for event in logged if event.get("log_failure")]
+    assert event["rid"] == "r1"
+    assert event["log_failure"].check(RuntimeError)
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/books/1/2", "/%ff", "/"])
+def test_unknown_paths_get_problem_json(store, path):
+    status, headers, body = store.ask("GET", path)
+    assert status in (400, 404)
+    assert headers.getRawHeaders("content-type") == ["application/problem+json"]
+    assert headers.getRawHeaders("x-request-id") == [body["request_id"]]
+
+
+@pytest.mark.parametrize("host", ["caf\xe9", "a..b", "\xff\xfe"])
+def test_a_strange_host_is_answered(store, host):
+    status, headers, _ = store.ask("GET", "/books", {"Host": host.encode("latin-1")})
+    assert status in (200, 400, 404)
+    assert "html" not in headers.getRawHeaders("content-type")[0]
+
+
+@pytest.mark.parametrize("method", ["DELETE", "BREW", "OPTIONS"])
+def test_a_wrong_method_gets_405_with_allow(store, method):
+    status, headers, body = store.ask(method, "/books")
+    assert (status, body["status"]) == (405, 405)
+    assert headers.getRawHeaders("allow") == ["GET, HEAD"]
+
+
+def test_head_is_get_without_a_body(store):
+    status, headers, body = store.ask("HEAD", "/books/7")
+    assert (status, body) == (200, b"")
+    assert headers.getRawHeaders("content-length") == ["1"]
+
+
+@pytest.mark.parametrize("sent", ["x" * 128, "a-b_c/1"])
+def test_a_sane_request_id_is_taken_over(store, sent):
+    assert store.ask("GET", "/books", {"X-Request-ID": sent})[1].getRawHeaders("x-request-id") == [sent]
+
+
+@pytest.mark.parametrize("sent", ["x" * 129, "a b", "", "\x1b[31m", "caf\xe9"])
+def test_a_request_id_that_would_spoil_a_log_line_is_replaced(store, sent):
+    (used,) = store.ask("GET", "/books", {"X-Request-ID": sent.encode("latin-1")})[1].getRawHeaders("x-request-id")
+    assert used != sent
+    assert len(used) == 36
+
+
+@pytest.mark.parametrize(
+    ("sent", "key"), [("abc", "abc"), ('"abc"', "abc"), ("x" * 255, "x" * 255), ('"' + "x" * 255 + '"', "x" * 255)]
+)
+def test_an_idempotency_key_is_taken_quoted_or_bare(store, sent, key):
+    assert store.ask("GET", "/key", {"Idempotency-Key": sent})[2] == key
+
+
+def test_no_idempotency_key_is_none(store):
+    assert store.ask("GET", "/key")[2] is None
+
+
+@pytest.mark.parametrize("sent", ["", "a b", "x" * 256, '"', '""', '"abc', "caf\xe9", '"a"b"'])
+def test_a_bad_idempotency_key_gets_400(store, sent):
+    status, _, body = store.ask("GET", "/key", {"Idempotency-Key": sent.encode("latin-1")})
+    assert status == 400
+    assert "Idempotency-Key" in body["detail"]
+
+
+def test_two_idempotency_keys_get_400(store):
+    assert store.ask("GET", "/key", {"Idempotency-Key": ["a", "b"]})[0] == 400
+
+
+def test_a_body_is_decoded_and_a_missing_one_is_the_default(store):
+    assert store.ask("POST", "/buy", JSON, b'{"quantity":3}')[2] == {"quantity": 3}
+    assert store.ask("POST", "/buy")[2] == {"quantity": 1}
+    assert store.ask("POST", "/must")[0] == 400
+
+
+@pytest.mark.parametrize("kind", ["application/json", "Application/JSON; charset=utf-8", "application/vnd.x+json"])
+def test_json_by_any_of_its_names_is_taken(store, kind):
+    assert store.ask("POST", "/buy", {"Content-Type": kind}, b'{"quantity":3}')[0] == 200
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "application/jsonx", None])
+def test_a_body_that_is_not_declared_json_gets_415(store, kind):
+    assert store.ask("POST", "/buy", {"Content-Type": kind} if kind else {}, b'{"quantity":3}')[0] == 415
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b'{"quantity":0}', "`int` >= 1 at `quantity`"),
+        (b'{"quantity":1001}', "<= 1000 at `quantity`"),
+        (b'{"quantity":"3"}', "Expected `int`, got `str` at `quantity`"),
+        (b'{"quantity":1.5}', "Expected `int`, got `float`"),
+        (b'{"quantity":1,"x":2}', "unknown field `x`"),
+        (b"[1]", "Expected `object`, got `array`"),
+        (b'{"quantity":', "not JSON"),
+        (b"\xff\xfe", "not JSON"),
+    ],
+)
+def test_a_bad_body_gets_400_saying_what_was_expected(store, body, said):
+    status, _, answer = store.ask("POST", "/buy", JSON, body)
+    assert status == 400
+    assert said in answer["detail"]
+
+
+def test_a_body_over_the_routes_limit_gets_413(store):
+    assert store.ask("POST", "/buy", JSON, b'{"quantity":1}' + b" " * 90)[0] == 413
+    assert store.ask("POST", "/buy", JSON, b'{"quantity":1}' + b" " * 80)[0] == 200
+
+
+def test_a_query_is_typed(store):
+    assert store.ask("GET", "/books?topic=a%20b&limit=5")[2] == {"topic": "a b", "limit": 5}
+    assert store.ask("GET", "/books?topic=5")[2] == {"topic": "5", "limit": 100}
+
+
+@pytest.mark.parametrize(
+    ("sent", "said"),
+    [
+        ("limit=x", "`limit`"),
+        ("limit=1e2", "`limit`"),
+        ("limit=1.0", "`limit`"),
+        ("limit=", "`limit`"),
+        ("limit=%D9%A1", "`limit`"),
+        ("limit=99999999999999999999999", "`limit`"),
+        ("page=2", "unknown field `page`"),
+        ("limit=1&limit=2", "expected once"),
+        ("topic=%ff", "UTF-8"),
+    ],
+)
+def test_a_bad_query_gets_400_saying_what_was_expected(store, sent, said):
+    status, _, body = store.ask("GET", f"/books?{sent}")
+    assert status == 400
+    assert said in body["detail"]
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "x", "1.0", "01", "9" * 30, "%2B1"])
+def test_a_book_id_that_is_not_a_positive_integer_gets_400(store, text):
+    assert store.ask("GET", f"/books/{text}")[0] == 400
+
+
+def bearer(secret):
+    return {"Authorization": f"Bearer {secret}"}
+
+
+def test_secrets_open_what_they_should(store):
+    for path, secret, expected in [
+        ("/admin", SECRETS.admin, 200),
+        ("/admin", SECRETS.cluster, 200),
+        ("/admin", "wrong", 403),
+        ("/member", SECRETS.cluster, 200),
+        ("/member", SECRETS.admin, 403),
+    ]:
+        assert store.ask("GET", path, bearer(secret))[0] == expected, (path, secret)
+
+
+@pytest.mark.parametrize("sent", [None, "Bearer", "Bearer ", "Basic abc", SECRETS.cluster])
+def test_without_a_bearer_one_gets_401_and_is_told_how(store, sent):
+    for path in ("/admin", "/member"):
+        status, headers, _ = store.ask("GET", path, {"Authorization": sent} if sent else {})
+        assert status == 401
+        assert headers.getRawHeaders("www-authenticate") == ['Bearer realm="pygmy"']
+
+
+def test_no_secret_is_ever_shown(store, logged):
+    shown = [repr(SECRETS), str(SECRETS)]
+    for sent in (SECRETS.admin, "hunter2-hunter2"):
+        shown.append(json.dumps(store.ask("GET", "/member", bearer(sent))[2]))
+    shown.append(repr(logged))
+    for secret in (SECRETS.admin, SECRETS.cluster, "hunter2"):
+        assert not any(secret in one for one in shown)
+
+
+def test_health_is_503_unless_healthy(store):
+    assert store.ask("GET", "/health")[0] == 200
+    store.health = Health("No catalog answers", "frontend", "frontend-0", "SYNC", 3, 2)
+    status, _, body = store.ask("GET", "/health")
+    assert (status, body["message"], body["state"]) == (503, "No catalog answers", "SYNC")
+
+
+def test_cluster_shows_what_the_node_sees(store):
+    assert store.ask("GET", "/cluster")[2]["nodes"][0]["node"] == "catalog-0"
+
+
+def test_requests_are_counted_by_route_template_and_status(store):
+    store.ask("GET", "/books/1")
+    store.ask("GET", "/books/2")
+    store.ask("GET", "/books/x")
+    store.ask("GET", "/nothing")
+    store.ask("QUUX", "/books")
+    text = store.ask("GET", "/metrics")[2].decode()
+    for labels, count in [
+        ('method="GET",route="/books/{item}",status="200"', 2.0),
+        ('method="GET",route="/books/{item}",status="400"', 1.0),
+        ('method="GET",route="(none)",status="404"', 1.0),
+        ('method="other",route="(none)",status="405"', 1.0),
+    ]:
+        assert f"pygmy_requests_total{{{labels}}} {count}" in text
+    assert 'pygmy_request_seconds_count{route="/books/{item}"} 3.0' in text
+
+
+def test_a_client_that_leaves_cancels_its_handler_and_nothing_else(store, logged):
+    """What a handler shields goes on; a failure that nobody hears of is logged."""
+    cancelled = []
+    work = Deferred(lambda _: cancelled.append("work"))
+    waiter = shield(work)
+    waiter.addErrback(lambda failure: cancelled.append(failure.type))
+    waiter.cancel()
+    assert cancelled == [CancelledError]
+    work.errback(RuntimeError("late"))
+    assert any(event.get("log_failure") for event in logged)
+
+
+def test_a_shield_passes_results_and_failures_on():
+    work = Deferred()
+    got = []
+    shield(work).addCallback(got.append)
+    work.callback(5)
+    shield(fail(ValueError("x"))).addErrback(lambda failure: got.append(failure.type))
+    assert got == [5, ValueError]
+
+
+def test_uuid7_is_a_version_7_that_grows():
+    made = [uuid7() for _ in range(1000)]
+    assert made == sorted(set(made))
+    assert all(one[14] == "7" and one[19] in "89ab" for one in made)
+
+
+def test_cancellation_passes_the_error_handler(store):
+    from pygmy.web.problems import answer_failure
+
+    with pytest.raises(CancelledError):
+        answer_failure(None, Failure(CancelledError()))
