@@ -1,11 +1,11 @@
 """What the parts of a replica share: who it is, what it holds, and what it asks its driver to do."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from pygmy.messages.internal import Invalidate
 from pygmy.messages.operations import Change
 from pygmy.messages.replication import Batch, Mode, ReplicaMessage, View
-from pygmy.replication.effects import Effect, Readable, Send, Store
+from pygmy.replication.effects import Effect, Send, Store
 from pygmy.replication.leases import NEVER, Leases
 from pygmy.replication.log import Log
 from pygmy.replication.sessions import Sessions
@@ -33,6 +33,7 @@ class Core:
         self.stores: dict[int, float] = {}  # token -> since when it waits for the disk
         self._token = 0
         self.leaving = False
+        self.readers: list[Callable[[], None]] = []
 
     # ---- asking the driver
 
@@ -70,9 +71,12 @@ class Core:
         """A token that is told once everything stored so far is durable."""
         return self.store(self.log.head[1] + 1, (), ())
 
-    def readers_look_again(self) -> None:
-        """Something changed that reads may be waiting for."""
-        self.effects.append(Readable())
+    def run_readers(self) -> None:
+        """Nothing is pending: whoever waits to read does so now, before the next batch is taken."""
+        if self.readers and self.lease_left() > 0:
+            readers, self.readers = self.readers, []
+            for read in readers:
+                read()
 
     # ---- questions
 

@@ -4,7 +4,7 @@ from msgspec import Struct
 
 from pygmy.messages.internal import Invalidate
 from pygmy.messages.operations import Change, Result
-from pygmy.messages.replication import Batch, ReplicaMessage, Version, View
+from pygmy.messages.replication import Batch, Mode, ReplicaMessage, Version, View
 
 
 class Send(Struct, frozen=True):
@@ -58,14 +58,21 @@ class Recheck(Struct, frozen=True):
     ticket: int
 
 
-class Readable(Struct, frozen=True):
-    """Whatever waited to be read may look again."""
-
-
 class SaveView(Struct, frozen=True):
     """Keep this view on disk, for the start after the next power cut."""
 
     view: View
+
+
+class Synced(Struct, frozen=True):
+    """This log was brought up to date from a peer in this mode: for people. `size` in bytes on the wire."""
+
+    peer: str
+    mode: Mode
+    batches: int
+    rows: int
+    size: int
+    seconds: float
 
 
 class Note(Struct, frozen=True):
@@ -74,4 +81,4 @@ class Note(Struct, frozen=True):
     text: str
 
 
-Effect = Send | Store | Fetch | Answer | Abandon | Recheck | Readable | SaveView | Note
+Effect = Send | Store | Fetch | Answer | Abandon | Recheck | SaveView | Synced | Note

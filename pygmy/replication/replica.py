@@ -4,6 +4,8 @@ Inputs are a message, a tick, a finished commit or an operation, with the time o
 The same object runs under the reactor and under a simulator.
 """
 
+from collections.abc import Callable
+
 from msgspec import Struct
 
 from pygmy.messages.internal import Invalidated, Session
@@ -74,7 +76,7 @@ class Replica:
     def tick(self, now: float, wall: int) -> list[Effect]:
         """A heartbeat is due: send it, and repeat everything unanswered."""
         core = self._at(now, wall)
-        if core.mode != "INIT":
+        if core.mode != "INIT" and not core.leaving:  # whoever leaves wants no more grants
             beat = Heartbeat(core.incarnation, core.epoch, core.log.head, core.log.head_hash, now)
             core.broadcast(beat)
             core.leases.forget_before(now)
@@ -228,6 +230,10 @@ class Replica:
             return False
         return None if self._writes.pending_keys & keys else True
 
+    def await_read(self, read: Callable[[], None]) -> None:
+        """Call `read` (which must not call back in) as soon as nothing is pending here and the lease holds."""
+        self._core.readers.append(read)
+
     def fill(self, holder: str, keys: frozenset[str], now: float) -> tuple[Session | None, float]:
         """Let a front end cache what is read in this very turn: its session and lease (None, 0: not to cache)."""
         self._core.now = now
@@ -281,6 +287,11 @@ class Replica:
     def owner(self) -> str:
         """The holder of the primary copy, as last heard of."""
         return self._ownership.owner
+
+    @property
+    def readers(self) -> int:
+        """How many reads wait here for a commit under way."""
+        return len(self._core.readers)
 
     @property
     def queued(self) -> int:

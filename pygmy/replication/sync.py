@@ -3,9 +3,11 @@
 The same exchange brings up a joiner outside any view (V6, `epoch` None) and a follower inside one.
 """
 
-from pygmy.messages.replication import Batch, Suffix, SuffixRequest, Version
+import msgspec
+
+from pygmy.messages.replication import Batch, Mode, Suffix, SuffixRequest, Version
 from pygmy.replication.core import Core
-from pygmy.replication.effects import Fetch, Note
+from pygmy.replication.effects import Fetch, Note, Synced
 from pygmy.replication.log import LogBroken
 
 
@@ -14,7 +16,7 @@ class Sync:
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self._rows = self._batches = 0
+        self._rows = self._batches = self._size = 0
         self._since = 0.0
 
     # ---- asking
@@ -34,16 +36,17 @@ class Sync:
         return core.store(suffix.cut, suffix.batches, changes)
 
     def _count(self, peer: str, suffix: Suffix, rows: int) -> None:
-        """One line for the log when a recovery is through."""
+        """Tell people when a recovery is through."""
         if not self._batches:
             self._since = self._core.now
         self._batches += len(suffix.batches)
         self._rows += rows
+        self._size += len(msgspec.json.encode(suffix.batches)) if suffix.batches else 0
         if suffix.last and self._batches:
-            took = round((self._core.now - self._since) * 1000)
-            text = f"sync from {peer}: {self._batches} batches, {self._rows} rows, {took} ms"
-            self._core.effects.append(Note(text))
-            self._rows = self._batches = 0
+            mode: Mode = "RUNNING" if suffix.epoch is None else "SYNC"
+            took = self._core.now - self._since
+            self._core.effects.append(Synced(peer, mode, self._batches, self._rows, self._size, took))
+            self._rows = self._batches = self._size = 0
 
     # ---- answering
 

@@ -107,7 +107,6 @@ class ViewChange:
             self._enter(view)
         else:
             self._drop_out(view)
-        core.readers_look_again()
 
     def _forget_epoch(self) -> None:
         self._ownership.forget()
@@ -227,7 +226,7 @@ class ViewChange:
         core.leases.start_listening(core.peers(), core.now)
         self._ownership.start(core.view.leader)
         core.effects.append(Note(f"RUNNING in epoch {core.epoch}: {_members(core.view)}"))
-        core.readers_look_again()
+        core.run_readers()
         self._writes.pump()
 
     def _declare_sources(self) -> None:

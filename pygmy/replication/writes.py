@@ -185,7 +185,6 @@ class Writes:
             invalidations = core.sessions.invalidate(self.pending_keys, core.now)
             token = core.store(batch.seq, (batch,), changes, invalidations)
             self._tokens[token] = (core.epoch, batch)
-            core.readers_look_again()
         elif core.log.contains(batch.version):
             open_here = self.pending and self.pending.version == batch.version and self._acked is not self.pending
             if not open_here:
@@ -239,7 +238,7 @@ class Writes:
     def _clear_pending(self) -> None:
         if self.pending is not None:
             self.pending, self.pending_keys = None, frozenset()
-            self._core.readers_look_again()
+            self._core.run_readers()
 
     # ---- every heartbeat
 

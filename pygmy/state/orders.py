@@ -23,6 +23,7 @@ from pygmy.state.machine import Journal
 
 LAST_ORDER = "last_order_id"
 RECONCILED = "reconciled_upto"
+ORDERS = "orders"  # the key that a read of orders waits for
 
 
 class OrderBook:
@@ -63,8 +64,8 @@ class OrderBook:
         return [Change(seq, None, order) for order in appended] + self._marks.changes(seq)
 
     def touched(self) -> frozenset[str]:
-        """No front end caches orders."""
-        return frozenset()
+        """Whoever reads orders waits for a batch under way; no front end caches any."""
+        return frozenset({ORDERS})
 
     def apply(self, op_id: str, operation: Operation, at: int, version: Version) -> Outcome:
         """Carry out one operation of the order tier."""

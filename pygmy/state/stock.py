@@ -142,9 +142,10 @@ class Stock:
             case RemoveBook():
                 return self._remove(operation, version)
             case OpenStock():
-                for book in operation.books:
+                fresh = [book for book in operation.books if self.shelves.get(book.item) is None]
+                for book in fresh:
                     self._add(book, version)
-                return Opened(len(operation.books))
+                return Opened(len(fresh))
             case _:
                 raise TypeError(f"not an operation of the catalog: {type(operation).__name__}")
 
