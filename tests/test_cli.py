@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import signal
 import socket
 import subprocess
 import sys
@@ -444,9 +445,10 @@ def test_an_interrupted_buy_tells_the_key_too() -> None:
             [sys.executable, "-m", "pygmy", "--frontend-server", server.address, "buy", "1"],
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         assert asked.wait(30)
-        process.send_signal(2)
+        process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=30)
         assert process.returncode == 75
         assert f"--key {server.key()}" in errors

@@ -1,6 +1,7 @@
 """Nodes on this machine: which there are, how each is started, whether its port is free, what its log says."""
 
 import errno
+import shlex
 import socket
 import sys
 from collections.abc import Callable, Sequence
@@ -37,6 +38,15 @@ class Store(Struct, frozen=True):
         if node.role is Role.FRONTEND and not self.cache:
             line.append("--no-cache")
         return line
+
+    def advice(self, what: str) -> str:
+        """The command line `pygmy WHAT` for this very store, to be copied by a person."""
+        words = ["pygmy", *what.split()]
+        if self.cluster_file is not None:
+            words += ["--cluster", self.cluster_file]
+        if self.data != data_directory():
+            words += ["--data", str(self.data)]
+        return shlex.join(words)
 
     def process(self, node: Node) -> int | None:
         """The process that runs the node from this data directory (0: its number is not known yet); None: nobody."""

@@ -45,9 +45,9 @@ def obstacle(store: Store) -> str | None:
     alive = [node for node in nodes if store.process(node) is not None]
     if len(alive) == len(nodes):
         url = store.cluster.frontends[0].url
-        return f"Pygmy is open already at {url} with this data directory. `pygmy stop all` closes it."
+        return f"Pygmy is open already at {url} with this data directory. `{store.advice('stop all')}` closes it."
     if alive:
-        return f"Already open in part: {names(alive)} on {store.data}. `pygmy stop all` closes them."
+        return f"Already open in part: {names(alive)} on {store.data}. `{store.advice('stop all')}` closes them."
     troubles = [trouble for node in nodes if (trouble := port_trouble(node)) is not None]
     if troubles:
         return "\n".join([*troubles, "Stop what uses it, or name other ports in a cluster file (host:port)."])
@@ -64,24 +64,25 @@ class Opening:
         self._asked = False
         self._closing = False
         self._opened = False
+        self._trouble: str | None = None
         self._interrupts = 0
         self._quit: Deferred[None] = Deferred()
         self._followers: list[tuple[str, Follower]] = []
 
     async def run(self) -> None:
-        """Open the store and keep it open until it is told to stop. Raises SystemExit(1) if it cannot be opened."""
+        """Open the store and keep it open until told to stop. SystemExit(1): it could not, or no node was left."""
         self._reactor.callWhenRunning(self._catch_signals)
         self._logs_before = {node.name: _size(self._store, node) for node in self._store.cluster.nodes}
         tell(f"Opening {names(self._store.cluster.nodes)} on {self._store.data} ...")
         self._children = spawn(self._reactor, self._store, self._store.cluster.nodes, self._ended)
         try:
-            trouble = await self._wait_until_open()
-            if trouble is None and not self._asked:
+            self._trouble = await self._wait_until_open()
+            if self._trouble is None and not self._asked:
                 await self._serve()
         finally:
             await self._close()
-        if trouble is not None:
-            tell(trouble, "red")
+        if self._trouble is not None:
+            tell(self._trouble, "red")
             raise SystemExit(1)
 
     # ---- opening
@@ -120,7 +121,8 @@ class Opening:
         say(paint(f"Pygmy is open at {url}", "green"))
         server = "" if url == "http://localhost:5002" else f" --frontend-server {url.removeprefix('http://')}"
         say(f"  pygmy{server} search\n  pygmy{server} buy 1\n  curl {url}/books/1")
-        say("Ctrl-C closes it. Kill any node meanwhile, and start it again: pygmy start catalog-0")
+        say("Ctrl-C closes it. Kill any node meanwhile, and start it again:")
+        say(f"  {self._store.advice('start catalog-0')}")
         self._followers = [(node.name, Follower(self._store.log(node))) for node in self._store.cluster.nodes]
         loop = LoopingCall(self._follow)
         loop.clock = self._reactor
@@ -146,9 +148,9 @@ class Opening:
             return
         tell(self._why(child), "yellow")
         if any(other.ended is None for other in self._children) or self._restarted():
-            tell(f"The others carry on. Start it again: pygmy start {child.node.name}", "yellow")
+            tell(f"The others carry on. Start it again: {self._store.advice(f'start {child.node.name}')}", "yellow")
         else:
-            tell("No node is left.", "red")
+            self._trouble = "No node is left."
             self._ask()
 
     # ---- closing
@@ -156,7 +158,8 @@ class Opening:
     def _catch_signals(self) -> None:
         """Our own handlers in place of the reactor's: it must run on until the nodes have ended."""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self._on_signal)
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+                signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._reactor.callFromThread(self._ask)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 from twisted.application.service import IService, MultiService
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -35,7 +35,7 @@ class NodeProcess(MultiService):
 
     def __init__(self, service: IService, node: Node, data: Path, pid_file: PidFile, clock: Any) -> None:
         super().__init__()
-        self._node = service
+        self.node = service
         self._pid_file = pid_file
         self._stdout = sys.stdout
         self._log = file_observer(str(log_path(data, node.name)), clock)
@@ -51,19 +51,19 @@ class NodeProcess(MultiService):
         """Record the process (by now it is a daemon, if it is to be one) and open its ports."""
         self._pid_file.write()
         if not _is_null(self._stdout):
-            globalLogPublisher.addObserver(stream_observer(self._stdout))
+            globalLogPublisher.addObserver(cast(ILogObserver, stream_observer(self._stdout)))
         self._log.startService()
         self._or_one_line(super().privilegedStartService)
-        self._or_one_line(self._node.privilegedStartService)
+        self._or_one_line(self.node.privilegedStartService)
 
     def startService(self) -> None:
         """Start the node."""
         self._or_one_line(super().startService)
-        self._or_one_line(self._node.startService)
+        self._or_one_line(self.node.startService)
 
     def stopService(self) -> "Deferred[None]":
         """Stop the node, then close its log, then give up the pid file: whoever waits for that finds all closed."""
-        stopped = maybeDeferred(self._node.stopService)
+        stopped = maybeDeferred(self.node.stopService)
         stopped.addBoth(self._node_stopped)
         return stopped
 

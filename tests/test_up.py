@@ -1,0 +1,255 @@
+"""A whole store from one command: it opens, survives its nodes, says what is wrong, and leaves nothing behind."""
+
+import importlib.util
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from pygmy.cluster import load_cluster
+from pygmy.datadir import log_path, pid_path
+from pygmy.pidfile import running
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("pygmy.node") is None, reason="needs pygmy.node, which nodes are built by"
+)
+LONGEST = 90
+PROJECT = Path(__file__).parent.parent
+ENVIRONMENT = {
+    **{name: value for name, value in os.environ.items() if not name.startswith("PYGMY_")},
+    "PYTHONPATH": os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")])),
+}
+
+
+class Shop:
+    """A cluster on free ports, its data directory, and commands about them."""
+
+    def __init__(self, directory: Path, catalogs: int = 1, orders: int = 1) -> None:
+        self.directory = directory
+        self.data = directory / "the data"
+        self.file = directory / "cluster"
+        ports = iter(_free_ports(catalogs + orders + 1))
+        counts = (catalogs, orders, 1)
+        lines = [", ".join(f"localhost:{next(ports)}" for _ in range(count)) for count in counts]
+        self.file.write_text("\n".join(lines) + "\n")
+        self.cluster = load_cluster(str(self.file))
+        self._up: list[subprocess.Popen[str]] = []
+
+    def pygmy(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """`pygmy ...` to its end."""
+        return subprocess.run(
+            [sys.executable, "-m", "pygmy", *arguments],
+            cwd=self.directory,
+            env=ENVIRONMENT,
+            capture_output=True,
+            text=True,
+            timeout=LONGEST,
+            check=False,
+        )
+
+    def on(self, command: str, *nodes: str) -> "subprocess.CompletedProcess[str]":
+        """`pygmy start` or `pygmy stop`."""
+        return self.pygmy(command, *nodes, "--cluster", str(self.file), "--data", str(self.data))
+
+    def ask(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """A customer's command."""
+        return self.pygmy("--frontend-server", self.cluster.frontends[0].netloc, *arguments)
+
+    def up(self, *arguments: str) -> "subprocess.Popen[str]":
+        """`pygmy up`, its stdout and stderr in one pipe, leader of its own process group."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pygmy", "up", str(self.file), "--data", str(self.data), *arguments],
+            cwd=self.directory,
+            env=ENVIRONMENT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            preexec_fn=_like_a_terminal,
+        )
+        self._up.append(process)
+        return process
+
+    def pid(self, node: str) -> int | None:
+        return running(pid_path(self.data, node))
+
+    def log(self, node: str) -> str:
+        return log_path(self.data, node).read_text()
+
+    def close(self) -> None:
+        for process in self._up:
+            process.terminate()
+            process.communicate()
+        for node in self.cluster.nodes:
+            if pid := self.pid(node.name):
+                os.kill(pid, signal.SIGKILL)
+
+
+def _like_a_terminal() -> None:
+    """A process group of its own; and SIGINT works, also where tests run in the background of a shell."""
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        servers = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [server.getsockname()[1] for server in servers]
+
+
+def _until(process: "subprocess.Popen[str]", text: str) -> str:
+    """What it prints, up to the first line with `text`; waits for that."""
+    assert process.stdout is not None
+    shown = ""
+    for line in process.stdout:
+        shown += line
+        if text in line:
+            return shown
+    raise AssertionError(f"It ended with {process.wait()} before it said {text!r}:\n{shown}")
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator[Shop]:
+    shop = Shop(tmp_path)
+    yield shop
+    shop.close()
+
+
+@pytest.fixture
+def chain(tmp_path: Path) -> Iterator[Shop]:
+    shop = Shop(tmp_path, catalogs=2, orders=2)
+    yield shop
+    shop.close()
+
+
+def test_a_store_opens_survives_a_kill_takes_the_node_back_and_closes(chain: Shop) -> None:
+    process = chain.up()
+    _until(process, f"Pygmy is open at {chain.cluster.frontends[0].url}")
+    bought = chain.ask("buy", "1")
+    assert bought.returncode == 0, bought.stderr
+    victim = chain.pid("catalog-0")
+    assert victim
+    os.kill(victim, signal.SIGKILL)
+    _until(process, "catalog-0 has ended (killed by signal 9)")
+    _until(process, "start catalog-0")
+    assert process.poll() is None
+    assert chain.ask("--timeout", "30", "lookup", "1").returncode == 0
+    again = chain.on("start", "catalog-0")
+    assert again.returncode == 0, again.stderr
+    assert chain.pid("catalog-0") not in (None, victim)
+    _until(process, "catalog-0 ")
+    process.terminate()
+    process.communicate(timeout=LONGEST)
+    assert process.returncode == 0
+    assert {node.name: chain.pid(node.name) for node in chain.cluster.nodes} == dict.fromkeys(
+        [node.name for node in chain.cluster.nodes]
+    )
+
+
+def test_ctrl_c_reaches_the_nodes_only_as_an_orderly_stop(shop: Shop) -> None:
+    """The terminal sends it to the whole process group; a node that got it would not wait for the others."""
+    process = shop.up()
+    _until(process, "Pygmy is open")
+    os.killpg(process.pid, signal.SIGINT)
+    process.communicate(timeout=LONGEST)
+    assert process.returncode == 0
+    for node in shop.cluster.nodes:
+        assert shop.pid(node.name) is None
+        assert "SIGTERM" in shop.log(node.name)
+        assert "SIGINT" not in shop.log(node.name)
+
+
+def test_what_the_nodes_log_is_shown_with_their_names(shop: Shop) -> None:
+    process = shop.up()
+    _until(process, "Pygmy is open")
+    shop.ask("lookup", "1")
+    shown = _until(process, "frontend-0  ")
+    assert "\x1b" not in shown
+
+
+def test_an_open_store_is_not_opened_twice(shop: Shop) -> None:
+    _until(shop.up(), "Pygmy is open")
+    second, _ = shop.up().communicate(timeout=LONGEST)
+    assert "open already" in second
+    assert shop.ask("lookup", "1").returncode == 0
+
+
+def test_a_taken_port_is_named_before_anything_starts(shop: Shop) -> None:
+    node = shop.cluster.orders[0]
+    with socket.create_server(("127.0.0.1", node.port)):
+        process = shop.up()
+        shown, _ = process.communicate(timeout=LONGEST)
+        started = shop.on("start", "order-0")
+    assert process.returncode == 1
+    assert f"Port {node.port} (order-0) is taken" in shown
+    assert not shop.data.exists()
+    assert (started.returncode, started.stdout) == (1, "")
+    assert f"Port {node.port}" in started.stderr
+
+
+def test_a_node_that_cannot_start_is_told_and_all_are_stopped(shop: Shop) -> None:
+    books = shop.directory / "books.json"
+    books.write_text("this is no stock")
+    process = shop.up("--books", str(books))
+    shown, _ = process.communicate(timeout=LONGEST)
+    assert process.returncode == 1
+    assert "catalog-0 has ended" in shown
+    assert "books.json" in shown
+    assert "Traceback" not in shown
+    assert [shop.pid(node.name) for node in shop.cluster.nodes] == [None] * 3
+
+
+def test_daemons_start_and_stop_and_say_what_they_are(shop: Shop) -> None:
+    started = shop.on("start", "all")
+    assert started.returncode == 0, started.stderr
+    assert [line.split()[0] for line in started.stdout.splitlines()] == ["catalog-0", "order-0", "frontend-0"]
+    assert str(shop.pid("order-0")) in started.stdout
+    twice = shop.on("start", "order-0")
+    assert (twice.returncode, "running already" in twice.stdout) == (0, True)
+    stopped = shop.on("stop", "all")
+    assert (stopped.returncode, stopped.stdout.count("has stopped")) == (0, 3)
+    assert [shop.pid(node.name) for node in shop.cluster.nodes] == [None] * 3
+    again = shop.on("stop", "order-0")
+    assert (again.returncode, again.stdout) == (0, "order-0 is not running.\n")
+
+
+def test_a_killed_daemon_starts_again(shop: Shop) -> None:
+    assert shop.on("start", "order-0").returncode == 0
+    pid = shop.pid("order-0")
+    assert pid
+    os.kill(pid, signal.SIGKILL)
+    assert pid_path(shop.data, "order-0").exists()
+    assert shop.on("start", "order-0").returncode == 0
+    assert shop.pid("order-0") not in (None, pid)
+
+
+def test_a_daemon_that_cannot_start_is_told(shop: Shop) -> None:
+    books = shop.directory / "books.json"
+    books.write_text("this is no stock")
+    failed = shop.pygmy(
+        "start", "catalog-0", "--cluster", str(shop.file), "--data", str(shop.data), "--books", str(books)
+    )
+    assert failed.returncode == 1
+    assert "catalog-0 did not start" in failed.stderr
+    assert "books.json" in failed.stderr
+
+
+def test_nodes_of_other_machines_are_not_started_here(shop: Shop) -> None:
+    shop.file.write_text("localhost\nhost10.invalid\nlocalhost\n")
+    whole = shop.pygmy("up", str(shop.file))
+    assert (whole.returncode, "order-0" in whole.stderr) == (2, True)
+    one = shop.on("start", "order-0")
+    assert (one.returncode, "host10.invalid" in one.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("text", ["localhost\n", "localhost\nlocalhost:x\nlocalhost\n"])
+def test_a_bad_cluster_file_starts_nothing(shop: Shop, text: str) -> None:
+    shop.file.write_text(text)
+    result = shop.pygmy("up", str(shop.file))
+    assert (result.returncode, "line 2" in result.stderr) == (2, True)
+    assert shop.on("start", "nosuch").returncode == 2
