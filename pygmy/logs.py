@@ -113,7 +113,6 @@ def file_observer(path: str, clock: IReactorTime) -> LogFile:
 def stream_observer(stream: TextIO) -> Callable[[LogEvent], None]:
     """An observer that writes the same lines to an open stream, each at once, for as long as it takes them."""
 
-    @implementer(ILogObserver)
     def observe(event: LogEvent) -> None:
         if event.get("log_level") is LogLevel.debug:
             return
@@ -123,7 +122,8 @@ def stream_observer(stream: TextIO) -> Callable[[LogEvent], None]:
         except (OSError, ValueError):
             pass  # no one reads it any more
 
-    return observe
+    observer: Callable[[LogEvent], None] = implementer(ILogObserver)(observe)
+    return observer
 
 
 def event_as_line(event: LogEvent) -> str:
