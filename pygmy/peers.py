@@ -201,6 +201,14 @@ def _bounded(exchange: "Deferred[T]", timeout: float, clock: IReactorTime) -> "D
 # ---- one link
 
 
+class _FixedURL(EncodedURL):
+    """An ASCII URL that needs no encoding; treq would do it anew, IDNA and all, for every request."""
+
+    def to_uri(self) -> "_FixedURL":
+        """As it is."""
+        return self
+
+
 class _Waiting:
     """A call, from its asking to its answer."""
 
@@ -240,7 +248,7 @@ class Link:
         limit: int = 10_000,
         patience: float = 3.0,
     ) -> None:
-        self._url = EncodedURL.from_text(f"{url}/internal")
+        self._url = _FixedURL.from_text(f"{url}/internal")
         self._sender = sender
         self._client = client
         self._clock = clock

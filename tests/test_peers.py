@@ -375,7 +375,7 @@ async def test_calls_and_messages_over_tcp(net):
     links.heartbeat("a", Invalidated(2))
     answers = [links.call("a", ASK, "r", 5.0) for _ in range(3)]
     answers[2].addErrback(lambda failure: failure.value)
-    while len(calls) < 3:
+    while len(calls) < 3 or len(received) < 2:
         await turn(net)
     calls[0].callback(LISTED)
     assert await answers[0] == LISTED  # while the others have none

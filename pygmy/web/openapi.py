@@ -4,7 +4,8 @@ import re
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from http import HTTPStatus
-from typing import Any
+from types import UnionType
+from typing import Any, get_args
 
 import msgspec
 from msgspec import Struct
@@ -75,12 +76,21 @@ Schemas = dict[Any, dict[str, Any]]
 
 def _schemas(routes: Sequence[Route]) -> tuple[Schemas, dict[str, Any]]:
     """The schema of each type that the routes name, and what those refer to."""
-    types: list[Any] = [ProblemBody]
+    named: list[Any] = [ProblemBody]
     for route in routes:
-        types += [one for one in (route.body, *route.answers.values()) if one is not None]
-    types = list(dict.fromkeys(types))
+        named += [one for one in (route.body, *route.answers.values()) if one is not None]
+    types = list(dict.fromkeys(part for one in named for part in _alternatives(one)))
     found, components = msgspec.json.schema_components(types, schema_hook=schema_of, ref_template=_REF)
-    return dict(zip(types, found, strict=True)), components
+    schemas = dict(zip(types, found, strict=True))
+    for one in named:
+        if one not in schemas:
+            schemas[one] = {"anyOf": [schemas[part] for part in _alternatives(one)]}
+    return schemas, components
+
+
+def _alternatives(type: Any) -> tuple[Any, ...]:
+    """A | B as (A, B): msgspec has no schema for a union of Structs that no tag tells apart."""
+    return get_args(type) if isinstance(type, UnionType) else (type,)
 
 
 def _operation(route: Route, schemas: Schemas) -> dict[str, Any]:
