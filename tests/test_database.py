@@ -406,6 +406,7 @@ def test_sales_come_by_whole_batches_and_say_how_far_they_reach(path: str) -> No
     assert sold(0, 99, 99, 1) == (["a", "c"], 1)
     assert sold(1, 99, 99, 1) == (["e", "f"], 3)
     assert sold(0, 30, 99, 99) == (["a", "c"], 2)
+    assert sold(0, 10, 99, 99) == (["a", "c"], 2)
     assert sold(0, 9, 99, 99) == ([], 0)
     assert sold(0, 99, 2, 99) == (["a", "c"], 2)
     assert sold(4, 99, 99, 99) == ([], 4)
@@ -462,6 +463,7 @@ async def test_sqlite_is_never_called_on_the_reactor_thread(path: str, sqlite_th
     assert len(sqlite_threads) == 1
     store = await Store.open(path, "catalog", reactor)
     store._pool.close()  # as when the reactor shuts down while it is open
+    assert store._pool.connections == {}
     assert len(sqlite_threads) <= 2
     assert threading.get_ident() not in sqlite_threads
 

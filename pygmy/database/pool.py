@@ -16,6 +16,7 @@ SETTINGS = (
     # Every member vouches for each ack, so a commit is on the platter before anyone hears of it.
     "PRAGMA synchronous = FULL",
     "PRAGMA cache_size = -32768",
+    "PRAGMA wal_autocheckpoint = 4000",
     "PRAGMA journal_size_limit = 67108864",
     "PRAGMA temp_store = MEMORY",
 )
