@@ -6,7 +6,7 @@ dates in answers come from the wall clock.
 
 import time
 
-_LEASE_CLOCK = getattr(time, "CLOCK_BOOTTIME", None) or getattr(time, "CLOCK_MONOTONIC_RAW", time.CLOCK_MONOTONIC)
+_LEASE_CLOCK: int = getattr(time, "CLOCK_BOOTTIME", None) or getattr(time, "CLOCK_MONOTONIC_RAW", time.CLOCK_MONOTONIC)
 
 
 def boottime() -> float:

@@ -406,7 +406,7 @@ def test_sales_come_by_whole_batches_and_say_how_far_they_reach(path: str) -> No
     assert sold(0, 99, 99, 1) == (["a", "c"], 1)
     assert sold(1, 99, 99, 1) == (["e", "f"], 3)
     assert sold(0, 30, 99, 99) == (["a", "c"], 2)
-    assert sold(0, 10, 99, 99) == (["a", "c"], 2)
+    assert sold(0, 10, 99, 99) == (["a", "c"], 1)
     assert sold(0, 9, 99, 99) == ([], 0)
     assert sold(0, 99, 2, 99) == (["a", "c"], 2)
     assert sold(4, 99, 99, 99) == ([], 4)

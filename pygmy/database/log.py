@@ -103,7 +103,7 @@ def newest(cursor: sqlite3.Cursor, count: int) -> tuple[Batch, ...]:
 def sales(cursor: sqlite3.Cursor, after: int, until: int, upto: int, limit: int) -> tuple[tuple[Sale, ...], int]:
     """What was sold after seq `after`, in log order, and the seq up to which that is all of it.
 
-    It ends with `upto`, before the first batch that holds a sale later than `until` (ms), or with the batch that
+    It ends with `upto`, before the first batch that decides on one later than `until` (ms), or with the batch that
     fills `limit`: a batch is never cut, so there may be a few more.
     """
     upto = min(upto, head(cursor)[1])

@@ -120,7 +120,7 @@ class Store:
     ) -> Deferred[tuple[tuple[Sale, ...], int]]:
         """What was sold after `after_seq`, by whole batches, and the seq up to which that is all of it.
 
-        It stops at `upto_seq`, before the first batch with a sale later than `until_ms`, or once it has `limit`.
+        It stops at `upto_seq`, before the first batch deciding on one later than `until_ms`, or once it has `limit`.
         """
         return self._read(lambda cursor: log.sales(cursor, after_seq, until_ms, upto_seq, limit))
 
