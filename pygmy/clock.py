@@ -6,7 +6,8 @@ dates in answers come from the wall clock.
 
 import time
 
-_LEASE_CLOCK: int = getattr(time, "CLOCK_BOOTTIME", None) or getattr(time, "CLOCK_MONOTONIC_RAW", time.CLOCK_MONOTONIC)
+_RAW_CLOCK: int = getattr(time, "CLOCK_MONOTONIC_RAW", time.CLOCK_MONOTONIC)
+_LEASE_CLOCK: int = getattr(time, "CLOCK_BOOTTIME", _RAW_CLOCK)
 
 
 def boottime() -> float:
