@@ -5,13 +5,14 @@ write of unknown outcome is called refused: its buyer would buy again under a ne
 """
 
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from msgspec import Struct
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
+from twisted.web.iweb import IRequest
 
 from pygmy.balancer import Balancer, Standing
 from pygmy.errors import Problem, overloaded, unavailable
@@ -64,6 +65,18 @@ def unknown_outcome(key: str, why: str) -> Problem:
     problem = Problem(503, "Outcome unknown", detail, retry_after=1, outcome_unknown=True, idempotency_key=key)
     problem.headers["Idempotency-Key"] = key
     return problem
+
+
+def line_of(request: IRequest) -> str:
+    """The request as log lines call it: `GET /books/1`."""
+    return f"{request.method.decode('ascii', 'replace')} {request.uri.decode('ascii', 'replace')}"
+
+
+class Forwards(Protocol):
+    """Whatever gets an errand answered: a tier (`Forwarder`), or the server itself (`pygmy.local.Local`)."""
+
+    def forward(self, errand: Errand, expected: type[AnswerT]) -> "Deferred[Reply[AnswerT]]":
+        """The answer, which is an `expected`; or a Problem."""
 
 
 class Gate:

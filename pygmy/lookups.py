@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 
 from pygmy.cache import Answered, BookOf, Cache, PageOf, Stored, Thing
 from pygmy.flights import Flight
-from pygmy.forwarding import Errand, Forwarder
+from pygmy.forwarding import Errand, Forwards
 from pygmy.messages.internal import Fill, Filled, List, Listed
 from pygmy.web.contract import book_body, etag, summary_body
 
@@ -35,7 +35,7 @@ def next_link(path: str, limit: int, after: int, topic: str | None = None) -> st
 class Lookups:
     """Books and pages as bodies ready to be sent. `cache` None: every lookup asks the catalog."""
 
-    def __init__(self, catalog: Forwarder, holder: str, cache: Cache[Asked] | None, now: Callable[[], float]) -> None:
+    def __init__(self, catalog: Forwards, holder: str, cache: Cache[Asked] | None, now: Callable[[], float]) -> None:
         self._catalog = catalog
         self._holder = holder
         self._cache = cache

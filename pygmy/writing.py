@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred
 from twisted.web.iweb import IRequest
 
 from pygmy.errors import Problem
-from pygmy.forwarding import Errand, Forwarder, Reply, unknown_outcome
+from pygmy.forwarding import Errand, Forwards, Reply, line_of, unknown_outcome
 from pygmy.lookups import next_link
 from pygmy.messages.internal import Bought, Buy, Execute, Executed, Orders, OrdersPage
 from pygmy.messages.operations import Line, Operation, RemoveBook, Removed, Reused, Shelved
@@ -63,15 +63,10 @@ def op_id(key: str) -> str:
     return f"c:{key}"
 
 
-def line_of(request: IRequest) -> str:
-    """The request as log lines call it: `GET /books/1`."""
-    return f"{request.method.decode('ascii', 'replace')} {request.uri.decode('ascii', 'replace')}"
-
-
 class Writing:
     """The handlers of everything that writes, and of orders."""
 
-    def __init__(self, catalog: Forwarder, order: Forwarder) -> None:
+    def __init__(self, catalog: Forwards, order: Forwards) -> None:
         self._catalog = catalog
         self._order = order
 
@@ -150,9 +145,10 @@ class Writing:
 
     def routes(self) -> tuple[Route, ...]:
         """The rows of the front end's route table."""
-        return (*self._shop_routes(), *self._shelf_routes())
+        return (*self.shop_routes(), *self._shelf_routes())
 
-    def _shop_routes(self) -> tuple[Route, ...]:
+    def shop_routes(self) -> tuple[Route, ...]:
+        """Those that are about orders."""
         return (
             Route(
                 method="POST",
@@ -242,7 +238,7 @@ def _errand(request: IRequest, body: Buy | Execute, key: str) -> Errand:
     return Errand(line_of(request), request_id(request), body, key)
 
 
-async def _write(request: IRequest, tier: Forwarder, errand: Errand, expected: type[AnswerT]) -> Reply[AnswerT]:
+async def _write(request: IRequest, tier: Forwards, errand: Errand, expected: type[AnswerT]) -> Reply[AnswerT]:
     """Forward a write, whether or not its client stays to hear; errors name the key as answers do."""
     work: Deferred[Reply[AnswerT]] = tier.forward(errand, expected)
     try:

@@ -46,6 +46,18 @@ class Condition(Struct, frozen=True):
     head_hash: str = ""
 
 
+class Peer(Struct, frozen=True):
+    """A node of the tier as another one sees it.
+
+    `lag` counts the batches it is behind, `heard` the seconds since it was heard last (None: unknown).
+    """
+
+    state: str
+    epoch: int | None = None
+    lag: int | None = None
+    heard: float | None = None
+
+
 class Ledger(Protocol):
     """What both tiers' services are written against. Every Deferred may fail with a 503 `Problem`."""
 
@@ -61,6 +73,9 @@ class Ledger(Protocol):
 
     def condition(self) -> Condition:
         """How the tier is, seen from here."""
+
+    def peers(self) -> dict[str, Peer]:
+        """Every node of the tier by name, this one included."""
 
 
 class CatalogLedger(Ledger, Protocol):

@@ -32,6 +32,7 @@ from pygmy.messages.replication import (
     Took,
     Update,
     Validate,
+    Version,
     View,
     ViewAsk,
     ViewTell,
@@ -53,6 +54,15 @@ class Found(Struct, frozen=True):
     upto: int
 
 
+class Heard(Struct, frozen=True):
+    """Another node as last heard of: for people. `ago` in seconds."""
+
+    mode: str
+    epoch: int | None
+    head: Version | None
+    ago: float | None
+
+
 class Replica:
     """A replica named `me` of the tier of these nodes, in this incarnation, with this log."""
 
@@ -70,6 +80,7 @@ class Replica:
         self._ownership = Ownership(self._core)
         self._writes = Writes(self._core, self._ownership)
         self._change = ViewChange(self._core, self._ownership, self._writes, known)
+        self._heads: dict[str, Version] = {}  # of the peers, as their heartbeats tell: for people
 
     # ---- inputs
 
@@ -129,10 +140,9 @@ class Replica:
         return self._drain()
 
     def leave(self, now: float, wall: int) -> list[Effect]:
-        """V8: stop serving, and ask to be left out of the view. `left` tells when that is done."""
+        """V8: stop serving, and ask to be left out of the view, again until `left` tells that it is done."""
         self._at(now, wall)
-        if self._change.leave():
-            self._change.farewell()
+        self._change.leave()
         return self._drain()
 
     def _at(self, now: float, wall: int) -> Core:
@@ -213,6 +223,7 @@ class Replica:
                 return  # a disk that hangs is a failure: let the others go on without this node
             if core.mode == "RUNNING" and beat.head == core.log.head and beat.head_hash != core.log.head_hash:
                 raise LogBroken(f"{sender} has another history up to {beat.head}: the copies have diverged")
+            self._heads[sender] = beat.head
             core.leases.book(sender, beat.incarnation, core.now)
             core.send(sender, Grant(beat.epoch, beat.sent))
         elif beat.epoch < view.epoch:
@@ -261,12 +272,7 @@ class Replica:
     @property
     def left(self) -> bool:
         """True once this node, leaving, is out of the view (or there was nobody to leave to)."""
-        return self._core.mode != "RUNNING" or not self._core.peers()
-
-    @property
-    def idle(self) -> bool:
-        """True if nothing waits for this node and nothing is in flight here."""
-        return self._writes.idle
+        return self._core.mode != "RUNNING" or (not self._core.peers() and self._writes.idle)
 
     @property
     def mode(self) -> Mode:
@@ -297,6 +303,24 @@ class Replica:
     def queued(self) -> int:
         """How many operations wait here."""
         return len(self._writes.queue)
+
+    def heard_of(self, now: float) -> dict[str, Heard]:
+        """The other nodes of the tier."""
+        core = self._core
+        core.now = now
+        return {node: self._heard_of(node) for node in core.others}
+
+    def _heard_of(self, node: str) -> Heard:
+        core = self._core
+        if node in core.peers():
+            at = core.leases.last_heard(node)
+            ago = None if at is None else core.now - at
+            state = "DOWN" if node in core.leases.silent(core.now) else core.mode
+            return Heard(state, core.epoch, self._heads.get(node), ago)
+        status = self._change.status_of(node)
+        if status is None:
+            return Heard("DOWN" if core.view else "UNKNOWN", None, None, None)
+        return Heard(status.mode, status.epoch, None, core.now - status.at)
 
     def leads(self) -> bool:
         """True if this node is RUNNING and leads the view."""

@@ -24,7 +24,7 @@ from pygmy.replication.sync import Sync
 from pygmy.replication.writes import Writes
 
 
-class _Seen(Struct):
+class Seen(Struct):
     """How another node answered a probe, and when."""
 
     mode: Mode
@@ -45,7 +45,7 @@ class ViewChange:
         self._known: View | None = known  # the register's value as last read
         self._change_open_since: float | None = None
         self._last_read = NEVER
-        self._status: dict[str, _Seen] = {}
+        self._status: dict[str, Seen] = {}
         self._init_since = core.now
         # Before this an earlier incarnation may have granted leases that nobody remembers; the first one did not.
         self._unsure_since = core.now if core.incarnation > 1 else NEVER
@@ -255,6 +255,7 @@ class ViewChange:
     def on_probe(self, peer: str, probe: Probe) -> None:
         """A node asks how this one is; a newer incarnation of a member means that the member has died."""
         core = self._core
+        self._status[peer] = Seen("INIT", probe.incarnation, probe.epoch, core.now)
         if core.mode != "INIT" and core.view and core.view.members.get(peer, probe.incarnation) < probe.incarnation:
             self._remove(frozenset({peer}))
         if probe.epoch > core.sealed:
@@ -263,7 +264,13 @@ class ViewChange:
 
     def on_status(self, peer: str, status: Status) -> None:
         """How another node is."""
-        self._status[peer] = _Seen(status.mode, status.incarnation, status.epoch, self._core.now)
+        self._status[peer] = Seen(status.mode, status.incarnation, status.epoch, self._core.now)
+
+    def status_of(self, node: str) -> Seen | None:
+        """How a node outside the view was when it last spoke; None: not lately."""
+        seen = self._status.get(node)
+        fresh = seen is not None and self._core.now - seen.at < self._core.timing.silence
+        return seen if fresh else None
 
     def on_join(self, peer: str, join: Join) -> None:
         """First its older incarnation goes out, then it comes in."""
@@ -298,12 +305,14 @@ class ViewChange:
 
     # ---- V8: leave
 
-    def leave(self) -> bool:
-        """Stop serving and ask to be left out; False if there is nobody to go on without this node."""
+    def leave(self) -> None:
+        """Take nothing new, and ask to be left out as soon as all is done here. May be called again."""
         core = self._core
-        core.leaving = True
-        core.sessions.invalidate(None, core.now)
-        return core.mode == "RUNNING" and bool(core.peers())
+        if not core.leaving:
+            core.leaving = True
+            core.sessions.invalidate(None, core.now)
+        if core.mode == "RUNNING" and self._writes.idle and not core.sessions.open_numbers():
+            core.broadcast(Leave(core.incarnation))
 
     def on_leave(self, peer: str, leave: Leave) -> None:
         """A member has stopped: its leases hold up nobody."""
@@ -311,12 +320,6 @@ class ViewChange:
         core.leases.release(peer, leave.incarnation)
         if core.view is not None and core.view.members.get(peer) == leave.incarnation:
             self._remove(frozenset({peer}))
-
-    def farewell(self) -> None:
-        """While leaving: tell everyone, once no front end may serve what this node has let to it."""
-        core = self._core
-        if core.mode == "RUNNING" and not core.sessions.open_numbers():
-            core.broadcast(Leave(core.incarnation))
 
     # ---- every heartbeat
 
@@ -329,7 +332,7 @@ class ViewChange:
                 self._read()
             return
         if core.leaving:
-            self.farewell()
+            self.leave()
             return
         if silent := core.leases.silent(core.now):
             self._remove(silent)

@@ -1,0 +1,178 @@
+"""The catalog server: it sells, restocks and looks up, through its tier's ledger."""
+
+import time
+from collections.abc import Sequence
+
+import msgspec
+from msgspec.structs import replace
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.web.iweb import IRequest
+from twisted.web.resource import IResource
+
+from pygmy.cluster import Cluster, Node
+from pygmy.condition import cluster_body, health_body
+from pygmy.errors import Problem, unavailable
+from pygmy.ledger.catalog import ReplicatedCatalog
+from pygmy.local import Local
+from pygmy.lookups import Lookups
+from pygmy.messages.internal import (
+    AnswerBody,
+    Call,
+    Execute,
+    Executed,
+    Fill,
+    Filled,
+    List,
+    Listed,
+    OneWay,
+    Renew,
+    Renewed,
+    Sales,
+    SalesPage,
+)
+from pygmy.messages.operations import NewBook, Opened, Reused
+from pygmy.opening import parts
+from pygmy.reading import Reading
+from pygmy.watch import Ticking
+from pygmy.web.app import make_app, root_resource
+from pygmy.web.auth import Secrets
+from pygmy.web.internal import Internal
+from pygmy.web.metrics import Metrics
+from pygmy.web.openapi import Auth, Route
+from pygmy.web.requests import write_bytes
+from pygmy.web.status import ClusterBody, Health, common_routes
+from pygmy.writing import Writing
+
+log = Logger()
+
+
+class CatalogServer(MultiService):
+    """One catalog server: `resource()` is what it serves; as a service it opens the stock of an empty catalog."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        node: Node,
+        ledger: ReplicatedCatalog,
+        clock: IReactorTime,
+        secrets: Secrets,
+        metrics: Metrics,
+        opening: Sequence[NewBook],
+    ) -> None:
+        super().__init__()
+        self._cluster = cluster
+        self._node = node
+        self._ledger = ledger
+        self._clock = clock
+        self._secrets = secrets
+        self._metrics = metrics
+        self._opening: Sequence[NewBook] | None = opening
+        self._busy = False
+        Ticking(self._open, clock, 0.1).setServiceParent(self)
+
+    # ---- the opening stock
+
+    def _open(self) -> None:
+        """Until it is known to be there: put the opening stock on the shelves, once for the whole tier."""
+        if self._opening is None or self._busy or self._ledger.condition().state != "RUNNING":
+            return
+        self._busy = True
+
+        def done(_: object) -> None:
+            self._busy = False
+
+        opening = Deferred.fromCoroutine(self._put_on_shelves(self._opening))
+        opening.addErrback(lambda failure: None if failure.check(Problem) else log.failure("opening failed", failure))
+        opening.addBoth(done)
+
+    async def _put_on_shelves(self, books: Sequence[NewBook]) -> None:
+        """Each part is an operation under an op_id of its own: every server may try, and one does it."""
+        operations = parts(books)
+        if await self._ledger.find(f"open:{len(operations) - 1}:last") is None:
+            for number, operation in enumerate(operations):
+                last = ":last" if number == len(operations) - 1 else ""
+                result = await self._ledger.execute(operation, f"open:{number}{last}")
+                if isinstance(result.outcome, Reused):
+                    log.warn("this catalog was opened with other books than this node was given")
+                    break
+                assert isinstance(result.outcome, Opened)
+        self._opening = None
+
+    # ---- calls from other nodes
+
+    def receive(self, sender: str, message: OneWay) -> None:
+        """A one-way message: the replica's."""
+        self._ledger.receive(sender, message)
+
+    def answer(self, sender: str, call: Call) -> "Deferred[AnswerBody]":
+        """A call of an order server, a front end or this server's own HTTP side."""
+        return Deferred.fromCoroutine(self._answer(call))
+
+    async def _answer(self, call: Call) -> AnswerBody:
+        if self._opening is not None:
+            raise unavailable("The catalog is not open yet.")
+        match call.body:
+            case Execute(op_id, operation):
+                return Executed(await self._ledger.execute(operation, op_id))
+            case Fill(item, holder):
+                read = await self._ledger.read((item,), holder)
+                return Filled(read.rows[0], read.session, read.lease)
+            case List(topic, after, limit, holder):
+                page = await self._ledger.page(topic, after, limit, holder)
+                books = tuple((book.item, book.title) for book in page.rows)
+                return Listed(books, page.more, page.session, page.lease)
+            case Renew(holder, session):
+                renewed = self._ledger.renew(holder, session)
+                if renewed is None:
+                    raise unavailable("No lease can be given just now.")
+                return Renewed(*renewed)
+            case Sales(after, until, limit):
+                return SalesPage(*await self._ledger.sales(after, until, limit))
+            case _:
+                raise Problem(404, "Not found", "A catalog does not answer this call.")
+
+    # ---- HTTP
+
+    def resource(self) -> IResource:
+        """Everything that this server serves, the internal path included."""
+        here = Local(self._node.name, self.answer)
+        reading = Reading(Lookups(here, "", None, time.monotonic), None)
+        routes = (
+            *(route for route in reading.routes() if route.path.startswith("/books")),
+            *(route for route in Writing(here, here).routes() if route.method == "PATCH"),
+            Route(
+                method="GET",
+                path="/table",
+                handler=self._table,
+                summary="Every row with its version, as JSON lines",
+                answers={200: str, 204: None},
+                errors=(503,),
+                auth=Auth.MEMBER,
+                media="application/x-ndjson",
+            ),
+            *common_routes(health=self.health, cluster=self.cluster, metrics=self._metrics),
+        )
+        app = make_app(routes, secrets=self._secrets, metrics=self._metrics, title="Pygmy, a catalog server")
+        return root_resource(app, internal=Internal(self._secrets, self._clock, self.receive, self.answer))
+
+    async def _table(self, request: IRequest) -> bytes:
+        """GET /table."""
+        if self._ledger.condition().state == "INIT":
+            return write_bytes(request, 204, b"")
+        read = await self._ledger.table()
+        body = b"".join(msgspec.json.encode(row) + b"\n" for row in read.rows)
+        return write_bytes(request, 200, body, media="application/x-ndjson")
+
+    def health(self) -> Health:
+        """Healthy while this replica serves."""
+        condition = self._ledger.condition()
+        if not condition.why and self._opening is not None:
+            condition = replace(condition, why="The catalog is not open yet.")
+        return health_body(self._node, condition)
+
+    def cluster(self) -> ClusterBody:
+        """The tier as this replica sees it."""
+        return cluster_body(self._cluster, self._node, self._ledger.peers())

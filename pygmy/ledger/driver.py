@@ -1,0 +1,358 @@
+"""The driver of a replica: it carries out what the protocol core asks for, on a real disk, network and clock.
+
+The paths of the protocol are Deferred chains here: commit, invalidate, acknowledge (P6); look up, submit, answer
+(P1 to P7); drain, leave, close (V8).
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from msgspec import Struct
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall, deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from pygmy.clock import boottime, utc_milliseconds
+from pygmy.database import Boot, Located, Store
+from pygmy.errors import outcome_unknown, overloaded, unavailable
+from pygmy.ledger.seam import Condition, Peer
+from pygmy.messages.internal import Invalidate, Invalidated
+from pygmy.messages.operations import Operation, Result
+from pygmy.messages.replication import Grant, Heartbeat, ReplicaMessage
+from pygmy.peers import Links, encode
+from pygmy.replication.effects import Abandon, Answer, Effect, Fetch, Note, Recheck, SaveView, Send, Synced
+from pygmy.replication.effects import Store as StoreEffect
+from pygmy.replication.log import Log, result_of
+from pygmy.replication.replica import Found, Replica
+from pygmy.replication.timing import DEFAULT, Timing
+from pygmy.state.machine import Machine
+
+T = TypeVar("T")
+
+log = Logger()
+
+READ_PATIENCE = 0.2  # seconds that a read waits for the commit that touches it
+LEAVE_PATIENCE = 3.0
+FETCH_BATCHES, FETCH_BYTES = 1024, 2 * 1024 * 1024
+
+
+class Place(Struct, frozen=True):
+    """Where a replica stands: its name, all nodes of its tier, and the URL of each node for people."""
+
+    me: str
+    tier: tuple[str, ...]
+    urls: dict[str, str]
+
+
+class _Asked(Struct):
+    """An operation between its asking and its answer."""
+
+    op_id: str
+    operation: Operation
+    waiter: Deferred[Result]
+
+
+class Driver:
+    """Runs one replica. The tiers' ledgers derive from it.
+
+    `failed` is called once, with the reason, when this node must not go on: a commit failed, or its log has turned
+    out to differ from what was chosen.
+    """
+
+    def __init__(
+        self,
+        place: Place,
+        store: Store,
+        boot: Boot,
+        machine: Machine,
+        links: Links,
+        clock: IReactorTime,
+        failed: Callable[[Failure], None],
+        *,
+        now: Callable[[], float] = boottime,
+        wall: Callable[[], int] = utc_milliseconds,
+        timing: Timing = DEFAULT,
+    ) -> None:
+        self._place = place
+        self._store = store
+        self._links = links
+        self._clock = clock
+        self._now = now
+        self._wall = wall
+        self._failed: Callable[[Failure], None] | None = failed
+        self._timing = timing
+        newest = Log(machine, boot.last, timing.window)
+        self.replica = Replica(place.me, place.tier, boot.incarnation, newest, boot.view, now(), timing)
+        self._todo: deque[Effect | Callable[[], None]] = deque()
+        self._busy = False
+        self._ticket = 0
+        self._asked: dict[int, _Asked] = {}
+        self._closing: list[tuple[frozenset[int], Deferred[None]]] = []
+        self._beat = LoopingCall(self._tick)
+        self._beat.clock = clock
+
+    # ---- life
+
+    def start(self) -> None:
+        """Begin to take part."""
+        self._beat.start(self._timing.heartbeat)
+
+    def stop(self) -> Deferred[None]:
+        """V8: finish what is in flight, leave the view, close the database."""
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        limit = self._now() + LEAVE_PATIENCE
+        while self._failed is not None:
+            self._input(self.replica.leave)
+            if self.replica.left or self._now() >= limit:
+                break
+            await deferLater(self._clock, 0.05)
+        if self._beat.running:
+            self._beat.stop()
+        self._failed = None
+        for ticket in list(self._asked):
+            self._abandon(Abandon(ticket, True, "The node is shutting down."))
+        await self._store.close()
+
+    def _tick(self) -> None:
+        self._input(self.replica.tick)
+        self._look_at_invalidations()
+
+    def receive(self, sender: str, message: ReplicaMessage | Invalidate | Invalidated) -> None:
+        """A one-way message arrived."""
+        if isinstance(message, Invalidate):
+            return  # for front ends only
+        self._input(self.replica.receive, sender, message)
+        if isinstance(message, Invalidated):
+            self._look_at_invalidations()
+
+    # ---- the seam
+
+    def execute(self, operation: Operation, op_id: str) -> Deferred[Result]:
+        """Execute once per op_id; see `pygmy.ledger.seam.Ledger`."""
+        if self.replica.mode == "INIT":
+            return fail(unavailable(self.replica.why()))
+        if len(self._asked) >= self._timing.queue:
+            return fail(overloaded("writes"))
+        self._ticket += 1
+        ticket = self._ticket
+        waiter: Deferred[Result] = Deferred(lambda _: self._forget(ticket))
+        self._asked[ticket] = _Asked(op_id, operation, waiter)
+        self._look_up(ticket)
+        return waiter
+
+    def find(self, op_id: str) -> Deferred[Result | None]:
+        """The committed result under this op_id, if it is known here."""
+        recent = self.replica.log.result(op_id)
+        if recent is not None:
+            return succeed(self._if_chosen(recent[1]))
+        return self._located(op_id).addCallback(
+            lambda found: None if found.known is None else self._if_chosen(found.known[1])
+        )
+
+    def condition(self) -> Condition:
+        """How the tier is, seen from here."""
+        replica, view = self.replica, self.replica.view
+        return Condition(
+            state=replica.mode,
+            why=replica.why(),
+            epoch=view.epoch if view else 0,
+            redundancy=len(view.sources) if view and replica.mode == "RUNNING" else 0,
+            members=tuple(sorted(view.members)) if view else (),
+            leader=view.leader if view else "",
+            primary=replica.owner,
+            head=replica.log.head,
+            head_hash=replica.log.head_hash,
+        )
+
+    def peers(self) -> dict[str, Peer]:
+        """Every node of the tier, as last heard of here."""
+        replica, now = self.replica, self._now()
+        epoch = replica.view.epoch if replica.view else None
+        known = {self._place.me: Peer(replica.mode, epoch, 0, 0.0)}
+        for name, seen in replica.heard_of(now).items():
+            lag = None if seen.head is None else max(0, replica.log.head[1] - seen.head[1])
+            known[name] = Peer(seen.mode, seen.epoch, lag, seen.ago)
+        return known
+
+    def _if_chosen(self, result: Result) -> Result | None:
+        chosen = self.replica.chosen(self._now())
+        return result if chosen is not None and result.seq <= chosen else None
+
+    def _when_readable(self, keys: frozenset[str], read: Callable[[], T]) -> Deferred[T]:
+        """`read()` in a turn in which this node may answer for these keys: now, or once a commit is through."""
+        verdict = self.replica.readable(keys, self._now())
+        if verdict:
+            return succeed(read())
+        if verdict is False:
+            return fail(unavailable(self.replica.why()))
+        if self.replica.readers >= self._timing.queue:
+            return fail(overloaded("reads"))
+        waiter: Deferred[T] = Deferred()
+        self.replica.await_read(lambda: None if waiter.called else self._later(waiter.callback, read()))
+        return waiter.addTimeout(READ_PATIENCE, self._clock, _too_busy)
+
+    # ---- P1 to P7, as the one who asked sees them
+
+    def _look_up(self, ticket: int) -> None:
+        """Look the op_id up on disk, then submit the operation with what was found."""
+        asked = self._asked[ticket]
+        if self.replica.log.result(asked.op_id) is not None:
+            self._submit(ticket, Found(None, 0))  # the core has it in memory
+            return
+        looking = self._located(asked.op_id)
+        looking.addCallback(lambda found: self._submit(ticket, found))
+        looking.addErrback(self._fail_stop)
+
+    def _forget(self, ticket: int) -> None:
+        """Whoever asked has gone: the operation goes on, its answer goes nowhere."""
+        self._asked.pop(ticket, None)
+
+    def _submit(self, ticket: int, found: Found) -> None:
+        if ticket in self._asked:
+            asked = self._asked[ticket]
+            self._input(self.replica.submit, ticket, asked.op_id, asked.operation, found)
+
+    def _located(self, op_id: str) -> Deferred[Found]:
+        def found(answer: tuple[dict[str, Located], int]) -> Found:
+            located, upto = answer
+            hit = located.get(op_id)
+            if hit is None:
+                return Found(None, upto)
+            return Found((hit.entry, result_of(hit.entry, (hit.epoch, hit.seq), hit.place)), upto)
+
+        return self._store.find((op_id,)).addCallback(found)
+
+    def _answer(self, effect: Answer) -> None:
+        asked = self._asked.pop(effect.ticket, None)
+        if asked is not None:
+            asked.waiter.callback(effect.result)
+
+    def _abandon(self, effect: Abandon) -> None:
+        asked = self._asked.pop(effect.ticket, None)
+        if asked is not None:
+            problem = outcome_unknown(effect.why) if effect.unknown else unavailable(effect.why)
+            asked.waiter.errback(problem)
+
+    # ---- inputs and effects
+
+    def _input(self, method: Callable[..., list[Effect]], *args: Any) -> None:
+        """One input of the core, with the time; then what it asks for."""
+        try:
+            effects = method(*args, self._now(), self._wall())
+        except Exception:
+            self._fail_stop(Failure())
+            return
+        self._todo.extend(effects)
+        self._run()
+
+    def _later(self, call: Callable[[T], None], value: T) -> None:
+        """Call from outside the core, after what it has asked for so far."""
+        self._todo.append(lambda: call(value))
+        if not self._busy:
+            self._clock.callLater(0, self._run)
+
+    def _run(self) -> None:
+        """Strictly in order, also when carrying one thing out brings the next input."""
+        if self._busy:
+            return
+        self._busy = True
+        try:
+            while self._todo:
+                self._carry_out(self._todo.popleft())
+        finally:
+            self._busy = False
+
+    def _carry_out(self, effect: Effect | Callable[[], None]) -> None:
+        match effect:
+            case Send():
+                self._send(effect)
+            case StoreEffect():
+                self._commit(effect)
+            case Answer():
+                self._answer(effect)
+            case Abandon():
+                self._abandon(effect)
+            case Recheck():
+                if effect.ticket in self._asked:
+                    self._look_up(effect.ticket)
+            case Fetch():
+                self._fetch(effect)
+            case SaveView():
+                self._store.save_view(effect.view).addErrback(self._fail_stop)
+            case Synced():
+                self._synced(effect)
+            case Note():
+                log.info("{text}", text=effect.text)
+            case _:
+                effect()
+
+    def _send(self, effect: Send) -> None:
+        message = encode(effect.message)
+        post = self._links.heartbeat if isinstance(effect.message, Heartbeat | Grant) else self._links.send
+        for name in effect.to:
+            if name in self._place.urls:
+                post(name, message)
+
+    def _commit(self, effect: StoreEffect) -> None:
+        """P6 (and P5 at the owner): commit, invalidate, acknowledge."""
+        chain = self._store.commit(effect.cut, effect.batches, effect.changes)
+        chain.addCallback(lambda _: self._invalidated(effect.invalidations))
+        chain.addCallback(lambda _: self._input(self.replica.stored, effect.token))
+        chain.addErrback(self._fail_stop)
+
+    def _fetch(self, effect: Fetch) -> None:
+        """V4 for a peer that is far behind: read the older batches, send them."""
+        reading = self._store.batches(effect.first, FETCH_BATCHES, FETCH_BYTES)
+        reading.addCallback(lambda batches: self._input(self.replica.fetched, effect, batches))
+        reading.addErrback(self._fail_stop)
+
+    def _synced(self, effect: Synced) -> None:
+        log.info(
+            "sync from {url} ({mode}): {batches} batches, {rows} rows, {size} bytes, {ms} ms",
+            url=self._place.urls.get(effect.peer, effect.peer),
+            mode=effect.mode,
+            batches=effect.batches,
+            rows=effect.rows,
+            size=effect.size,
+            ms=round(effect.seconds * 1000),
+        )
+
+    # ---- front ends that hold what is being changed
+
+    def _invalidated(self, numbers: frozenset[int]) -> Deferred[None]:
+        """Fires when none of these invalidations is open: each was acked, or its front end's lease has lapsed."""
+        if not numbers & self.replica.open_invalidations(self._now()):
+            return succeed(None)
+        waiter: Deferred[None] = Deferred()
+        self._closing.append((numbers, waiter))
+        return waiter
+
+    def _look_at_invalidations(self) -> None:
+        if not self._closing:
+            return
+        still_open = self.replica.open_invalidations(self._now())
+        closed = [waiter for numbers, waiter in self._closing if not numbers & still_open]
+        self._closing = [(numbers, waiter) for numbers, waiter in self._closing if numbers & still_open]
+        for waiter in closed:
+            waiter.callback(None)
+
+    # ---- fail-stop
+
+    def _fail_stop(self, failure: Failure) -> None:
+        """This node must not go on: tell its owner, once."""
+        if self._failed is not None:
+            failed, self._failed = self._failed, None
+            if self._beat.running:
+                self._beat.stop()
+            failed(failure)
+
+
+def _too_busy(result: T | Failure, timeout: float) -> T | Failure:
+    if isinstance(result, Failure):
+        return Failure(unavailable(f"A commit that touches this has not come through within {timeout:.1f} s."))
+    return result
