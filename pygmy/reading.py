@@ -7,11 +7,11 @@ from twisted.web.iweb import IRequest
 
 from pygmy.cache import BookOf, Cache, PageOf
 from pygmy.errors import no_such_book
+from pygmy.forwarding import line_of
 from pygmy.lookups import Asked, Lookups
 from pygmy.web.contract import BookBody, SummaryBody
 from pygmy.web.openapi import Auth, Route
 from pygmy.web.requests import positive, query, request_id, write_bytes
-from pygmy.writing import line_of
 
 
 class BooksQuery(Struct, frozen=True, forbid_unknown_fields=True):
