@@ -15,6 +15,13 @@ from twisted.web.server import NOT_DONE_YET
 from pygmy.web.site import BoundedSite, Limits
 
 
+def bounded(waiter):
+    """A test that waits in vain fails instead of hanging."""
+    from twisted.internet import reactor  # noqa: TID251
+
+    return waiter.addTimeout(10, reactor)
+
+
 class Talk(Protocol):
     """A client that says bytes as they are, and hears all until the other side closes."""
 
@@ -43,7 +50,14 @@ class Talk(Protocol):
         waiter = Deferred()
         self._waiting.append((text, times, waiter))
         self.dataReceived(b"")
-        return waiter
+        return bounded(waiter)
+
+    def end(self):
+        """All that was heard, once the other side has closed."""
+        end = Deferred()
+        self.closed.addCallback(lambda heard: end.called or end.callback(heard) or heard)
+        self.closed.addCallback(lambda _: self.heard)
+        return bounded(end)
 
 
 class Echo(Resource):
@@ -95,7 +109,7 @@ class Server:
         await self.port.stopListening()
         for talk in self.talks:
             talk.transport.abortConnection()
-            await talk.closed
+            await talk.end()
         await until(lambda: not self.site.channels)
 
 
@@ -175,7 +189,7 @@ async def test_pipelined_requests_are_answered_in_order(serve):
 async def test_garbage_gets_a_problem_and_is_closed(serve, sent, status):
     server = await serve()
     talk = await server.talk()
-    heard = await talk.say(sent).closed
+    heard = await talk.say(sent).end()
     assert problem(heard)["status"] == status
     assert heard.count(b"HTTP/1.1") == 1
     assert b"html" not in heard.lower()
@@ -185,7 +199,7 @@ async def test_garbage_gets_a_problem_and_is_closed(serve, sent, status):
 @pytest_twisted.ensureDeferred
 async def test_a_request_id_sent_is_in_the_refusal_too(serve):
     talk = await (await serve()).talk()
-    heard = await talk.say(b"POST / HTTP/1.1\r\nX-Request-ID: r1\r\nContent-Length: 99999999\r\n\r\n").closed
+    heard = await talk.say(b"POST / HTTP/1.1\r\nX-Request-ID: r1\r\nContent-Length: 99999999\r\n\r\n").end()
     assert problem(heard)["request_id"] == "r1"
 
 
@@ -193,7 +207,7 @@ async def test_a_request_id_sent_is_in_the_refusal_too(serve):
 async def test_a_body_over_the_limit_is_refused_by_its_announcement(serve):
     """Before any of it is stored, and without the 100 Continue that would ask for it."""
     talk = await (await serve()).talk()
-    heard = await talk.say(b"POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 65537\r\n\r\n").closed
+    heard = await talk.say(b"POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 65537\r\n\r\n").end()
     assert problem(heard)["status"] == 413
     assert b"100 Continue" not in heard
 
@@ -212,7 +226,7 @@ async def test_a_chunked_body_over_the_limit_is_refused_and_not_executed(serve, 
     talk = await server.talk()
     chunk = b"%x\r\n%s\r\n" % (cut, b"x" * cut)
     talk.say(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk * (66_000 // cut + 1) + b"0\r\n\r\n")
-    assert problem(await talk.closed)["status"] == 413
+    assert problem(await talk.end())["status"] == 413
     assert server.echo.seen == []
 
 
@@ -222,7 +236,7 @@ async def test_the_internal_path_takes_longer_bodies(serve):
     talk.say(b"POST /internal HTTP/1.1\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 1_000_000)
     await talk.hears(b"</internal 1000000>")
     talk.say(b"POST /internal HTTP/1.1\r\nContent-Length: 8388609\r\n\r\n")
-    assert problem(await talk.closed)["status"] == 413
+    assert problem(await talk.end())["status"] == 413
 
 
 @pytest_twisted.ensureDeferred
@@ -234,7 +248,7 @@ async def test_three_hundred_half_sent_requests_delay_nobody_and_are_closed_in_t
     await (await server.talk()).say(GET).hears(b"</books 0>")
     server.clock.pump([1.0] * 16)
     for talk in slow:
-        assert problem(await talk.closed)["status"] in (400, 408)
+        assert problem(await talk.end())["status"] in (400, 408)
 
 
 @pytest_twisted.ensureDeferred
@@ -248,7 +262,7 @@ async def test_a_drip_of_bytes_does_not_extend_a_requests_time(serve):
         server.clock.advance(1.0)
         if talk.heard:
             break
-    assert problem(await talk.closed)["status"] == 408
+    assert problem(await talk.end())["status"] == 408
 
 
 @pytest_twisted.ensureDeferred
@@ -261,7 +275,7 @@ async def test_an_idle_connection_is_kept_for_a_minute_then_closed(serve):
     server.clock.pump([1.0] * 59)
     assert not talk.closed.called
     server.clock.pump([1.0] * 3)
-    assert b"408" not in await talk.closed
+    assert b"408" not in await talk.end()
 
 
 @pytest_twisted.ensureDeferred
@@ -298,12 +312,12 @@ async def test_connections_over_the_limit_are_told_so_and_others_served(serve):
     await first.say(GET).hears(b"</books 0>")
     for _ in range(2):
         await (await server.talk()).say(GET).hears(b"</books 0>")
-    heard = await (await server.talk()).closed
+    heard = await (await server.talk()).end()
     assert problem(heard)["status"] == 503
     assert b"Retry-After: 1" in heard
     await first.say(GET).hears(b"</books 0>", 2)
     server.talks[1].transport.loseConnection()
-    await server.talks[1].closed
+    await server.talks[1].end()
     await until(lambda: len(server.site.channels) <= 2)
     await (await server.talk()).say(GET).hears(b"</books 0>")
 
@@ -312,7 +326,7 @@ async def test_connections_over_the_limit_are_told_so_and_others_served(serve):
 async def test_what_nothing_caught_is_a_problem_without_details(serve):
     server = await serve()
     talk = await server.talk()
-    heard = await talk.say(b"GET /crash HTTP/1.1\r\nConnection: close\r\n\r\n").closed
+    heard = await talk.say(b"GET /crash HTTP/1.1\r\nConnection: close\r\n\r\n").end()
     assert problem(heard)["status"] == 500
     assert b"swordfish" not in heard
 
@@ -322,7 +336,7 @@ async def test_star_and_http_1_0_are_answered(serve):
     server = await serve()
     talk = await server.talk()
     await talk.say(b"OPTIONS * HTTP/1.1\r\n\r\n").hears(b"</* 0>")
-    heard = await (await server.talk()).say(b"GET /old HTTP/1.0\r\n\r\n").closed
+    heard = await (await server.talk()).say(b"GET /old HTTP/1.0\r\n\r\n").end()
     assert b"</old 0>" in heard
 
 
@@ -356,13 +370,13 @@ async def test_draining_closes_the_idle_and_waits_for_the_busy(serve):
     busy.say(b"GET /slow HTTP/1.1\r\n\r\n")
     await until(lambda: server.echo.slow)
     drained = server.site.drain()
-    await idle.closed
+    await idle.end()
     assert not drained.called
     assert server.site.busy == 1
     server.echo.slow[0].write(b"<done>")
     server.echo.slow[0].finish()
     await drained
-    assert b"<done>" in await busy.closed
+    assert b"<done>" in await busy.end()
 
 
 @pytest_twisted.ensureDeferred
@@ -375,3 +389,12 @@ async def test_draining_does_not_wait_for_a_client_that_left(serve):
     talk.transport.abortConnection()
     await drained
     assert server.echo.lost
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_shortcut_never_takes_a_part_of_a_request_for_a_whole_one(serve):
+    server = await serve(shortcut=lambda data: b"<short>" if data == GET else None)
+    talk = await server.talk()
+    talk.say(b"GET /a HTTP/1.1\r\n\r\nPOST /b HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(GET))
+    await talk.hears(b"</a 0>")
+    assert b"<short>" not in await talk.say(GET).hears(b"</b %d>" % len(GET))
