@@ -1,204 +1,35 @@
-"""Links between nodes: whatever gathers while the previous requests are out goes as one (POST /internal).
+"""One link: whatever gathers while the previous requests are out goes as one (POST /internal).
 
-One direction each. A request carries one-way messages and calls; its answers stream back one by one, so that a
-slow one delays no other.
+A request carries one-way messages and calls; its answers stream back one by one, so that a slow
+one delays no other.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar, cast
+from collections.abc import Callable, Iterable
 
 import msgspec
 from hyperlink import EncodedURL
 from msgspec import Raw
 from treq.client import HTTPClient
-from twisted.internet.defer import CancelledError, Deferred, TimeoutError, gatherResults, succeed
-from twisted.internet.error import ConnectError, ConnectingCancelledError, ConnectionRefusedError, DNSLookupError
-from twisted.internet.interfaces import IConsumer, IDelayedCall, IReactorTime
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web._newclient import RequestNotSent
-from twisted.web.client import Agent, HTTPConnectionPool, ResponseDone
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IAgent, IBodyProducer, IResponse
-from zope.interface import implementer
 
 from pygmy.errors import Problem, overloaded
 from pygmy.messages.internal import Answer, AnswerBody, Call, CallBody, OneWay, OutgoingEnvelope, Refused
+from pygmy.peers.client import LinkDown, bounded, link_down, read_body
 
-T = TypeVar("T")
 log = Logger()
-
-# The server closes a connection that was idle for 60 s: be first, or a request may meet the closing.
-IDLE_SECONDS = 30.0
-CONNECT_SECONDS = 1.0
-BODY_LIMIT = 64 * 1024
 
 _ENCODER = msgspec.json.Encoder()
 _ANSWERS = msgspec.json.Decoder(Answer)
 
 
-class LinkDown(Exception):
-    """No answer came. `sent` False: surely never accepted there.
-
-    `reason`: refused, unreachable, timeout, lost, closed, garbled or http-<status>.
-    """
-
-    def __init__(self, reason: str, sent: bool) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.sent = sent
-
-
 def encode(message: OneWay) -> Raw:
     """A message encoded once, to be sent to several peers."""
     return Raw(_ENCODER.encode(message))
-
-
-# ---- the HTTP client
-
-
-@implementer(IBodyProducer)
-class ImmediateBody:
-    """A request body written at once; twisted's own producers take turns of the global reactor."""
-
-    def __init__(self, body: bytes) -> None:
-        self.length = len(body)
-        self._body = body
-
-    def startProducing(self, consumer: IConsumer) -> "Deferred[None]":
-        """All of it, now."""
-        consumer.write(self._body)
-        return succeed(None)
-
-    def pauseProducing(self) -> None:
-        """There is nothing left to pause."""
-
-    def resumeProducing(self) -> None:
-        """Nor to resume."""
-
-    def stopProducing(self) -> None:
-        """Nor to stop."""
-
-
-def http_client(agent: IAgent) -> HTTPClient:
-    """A treq client whose request bodies (bytes) are written at once, not through the global Cooperator."""
-    return HTTPClient(agent, data_to_body_producer=ImmediateBody)
-
-
-def pooled_agent(reactor: Any, width: int) -> tuple[IAgent, Callable[[], "Deferred[Any]"]]:
-    """An agent that keeps up to `width` connections a host and retries nothing; and what closes them."""
-    pool = HTTPConnectionPool(reactor, persistent=True)
-    pool.maxPersistentPerHost = width
-    pool.cachedConnectionTimeout = IDLE_SECONDS  # type: ignore[assignment]
-    pool.retryAutomatically = False
-    return Agent(reactor, connectTimeout=CONNECT_SECONDS, pool=pool), pool.closeCachedConnections
-
-
-class _Body(Protocol):
-    """Hands on each part of a response body as it comes; `done` fires at its end, and fails if it was cut.
-
-    Cancelling `done` closes the connection.
-    """
-
-    def __init__(self, received: Callable[[bytes], None]) -> None:
-        self._received = received
-        self.done: Deferred[None] = Deferred(lambda _: self._abandon())
-
-    def _abandon(self) -> None:
-        cast(Any, self.transport).loseConnection()
-
-    def dataReceived(self, data: bytes) -> None:
-        """A part of the body; once one is bad, or the reader has gone, the rest is of no use."""
-        if self.done.called:
-            return
-        try:
-            self._received(data)
-        except Exception:
-            self.done.errback(Failure())
-            self._abandon()
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The end of the body."""
-        if self.done.called:
-            return
-        if reason.check(ResponseDone):
-            self.done.callback(None)
-        else:
-            self.done.errback(reason)
-
-
-async def read_body(response: IResponse, received: Callable[[bytes], None]) -> None:
-    """Pass the body to `received`, part by part. An exception from there, or a cut, is raised here."""
-    body = _Body(received)
-    response.deliverBody(body)
-    await body.done
-
-
-def link_down(failure: Failure) -> LinkDown:
-    """What an exchange's failure means: above all, whether anything can have been delivered."""
-    error = failure.value
-    if isinstance(error, LinkDown):
-        return error
-    if isinstance(error, ConnectionRefusedError):
-        return LinkDown("refused", sent=False)
-    if isinstance(error, ConnectingCancelledError):
-        return LinkDown("timeout", sent=False)
-    if isinstance(error, ConnectError | DNSLookupError | RequestNotSent):
-        return LinkDown("unreachable", sent=False)
-    if isinstance(error, TimeoutError):
-        return LinkDown("timeout", sent=not isinstance(error.__cause__, ConnectingCancelledError))
-    return LinkDown("lost", sent=True)
-
-
-def get_json(
-    client: HTTPClient, url: str, type: type[T], timeout: float, clock: IReactorTime
-) -> "Deferred[tuple[int, T]]":
-    """GET (a /health, say): status and body. LinkDown on what is not a JSON `type`, or after `timeout` s."""
-
-    async def ask() -> tuple[int, T]:
-        response = await client.get(url, unbuffered=True, allow_redirects=False)
-        parts = bytearray()
-
-        def received(data: bytes) -> None:
-            if len(parts) <= BODY_LIMIT:
-                parts.extend(data)
-
-        await read_body(response, received)
-        try:
-            return response.code, msgspec.json.decode(bytes(parts), type=type)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            reason = "garbled" if response.code == 200 else f"http-{response.code}"
-            raise LinkDown(reason, sent=True) from None
-
-    return _bounded(Deferred.fromCoroutine(ask()), timeout, clock)
-
-
-def _bounded(exchange: "Deferred[T]", timeout: float, clock: IReactorTime) -> "Deferred[T]":
-    """Within `timeout` seconds, failing with LinkDown only (or CancelledError, when the caller cancels)."""
-    expired = False
-
-    def expire() -> None:
-        nonlocal expired
-        expired = True
-        exchange.cancel()
-
-    timer = clock.callLater(timeout, expire)
-
-    def ended(result: T | Failure) -> T | Failure:
-        if timer.active():
-            timer.cancel()
-        if not isinstance(result, Failure):
-            return result
-        if expired:
-            return Failure(LinkDown("timeout", sent=not result.check(ConnectingCancelledError)))
-        return result if result.check(CancelledError) else Failure(link_down(result))
-
-    return cast("Deferred[T]", exchange.addBoth(ended))
-
-
-# ---- one link
 
 
 class _FixedURL(EncodedURL):
@@ -355,7 +186,7 @@ class Link:
         longest = max((call.timeout for call in calls.values()), default=0.0) + 1.0
         place = _Place(self)
         slow = self._clock.callLater(self.SLOW, place.leave)
-        exchange = _bounded(Deferred.fromCoroutine(self._exchange(body)), max(self._patience, longest), self._clock)
+        exchange = bounded(Deferred.fromCoroutine(self._exchange(body)), max(self._patience, longest), self._clock)
         self._exchanges.add(exchange)
 
         def ended(result: Failure | None) -> None:
@@ -466,81 +297,3 @@ def problem_of(refused: Refused) -> Problem:
 
 
 _PROBLEM_FIELDS = frozenset({"status", "title", "detail", "retry_after", "outcome_unknown", "headers", "self"})
-
-
-# ---- all links of a node
-
-
-class Links:
-    """All links of a node, by the other node's name: for messages and calls, and a lane for heartbeats.
-
-    Heartbeats have connections of their own and wait behind nothing; of those that a stuck peer has not taken, only
-    the newest few are kept.
-    """
-
-    def __init__(
-        self,
-        urls: Mapping[str, str],
-        sender: str,
-        secret: str,
-        clock: IReactorTime,
-        *,
-        main: HTTPClient,
-        heartbeats: HTTPClient,
-        width: int = 2,
-        limit: int = 10_000,
-        close: Callable[[], "Deferred[Any]"] = lambda: succeed(None),
-    ) -> None:
-        def lane(client: HTTPClient, width: int, limit: int, patience: float) -> dict[str, Link]:
-            return {
-                name: Link(url, sender, secret, client, clock, width=width, limit=limit, patience=patience)
-                for name, url in urls.items()
-            }
-
-        self._main = lane(main, width, limit, 3.0)
-        self._heartbeats = lane(heartbeats, 1, 8, 1.0)
-        self._close = close
-
-    @classmethod
-    def on_reactor(
-        cls, urls: Mapping[str, str], sender: str, secret: str, reactor: Any, *, width: int = 2
-    ) -> "Links":
-        """Links over TCP."""
-        main, close_main = pooled_agent(reactor, width)
-        heartbeats, close_heartbeats = pooled_agent(reactor, 1)
-        return cls(
-            urls,
-            sender,
-            secret,
-            reactor,
-            main=http_client(main),
-            heartbeats=http_client(heartbeats),
-            width=width,
-            close=lambda: gatherResults([close_main(), close_heartbeats()]),
-        )
-
-    def __getitem__(self, name: str) -> Link:
-        return self._main[name]
-
-    def send(self, name: str, message: OneWay | Raw) -> None:
-        """One way to a node."""
-        self._main[name].send(message)
-
-    def heartbeat(self, name: str, message: OneWay | Raw) -> None:
-        """One way on the connection that waits behind nothing."""
-        self._heartbeats[name].send(message)
-
-    def call(self, name: str, body: CallBody, request_id: str, timeout: float) -> "Deferred[AnswerBody]":
-        """As `Link.call`."""
-        return self._main[name].call(body, request_id, timeout)
-
-    @property
-    def waiting(self) -> int:
-        """How many messages and calls are queued, unsent."""
-        return sum(link.waiting for link in self._main.values())
-
-    def close(self) -> "Deferred[None]":
-        """Close all links and their connections."""
-        for link in (*self._main.values(), *self._heartbeats.values()):
-            link.close()
-        return self._close().addCallback(lambda _: None)

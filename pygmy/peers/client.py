@@ -1,0 +1,174 @@
+"""The treq client of every link: what it keeps open, how it reads, and what its failures mean."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import msgspec
+from treq.client import HTTPClient
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError, succeed
+from twisted.internet.error import ConnectError, ConnectingCancelledError, ConnectionRefusedError, DNSLookupError
+from twisted.internet.interfaces import IConsumer, IReactorTime
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from twisted.web._newclient import RequestNotSent
+from twisted.web.client import Agent, HTTPConnectionPool, ResponseDone
+from twisted.web.iweb import IAgent, IBodyProducer, IResponse
+from zope.interface import implementer
+
+T = TypeVar("T")
+
+# The server closes a connection that was idle for 60 s: be first, or a request may meet the closing.
+IDLE_SECONDS = 30.0
+CONNECT_SECONDS = 1.0
+BODY_LIMIT = 64 * 1024
+
+
+class LinkDown(Exception):
+    """No answer came. `sent` False: surely never accepted there.
+
+    `reason`: refused, unreachable, timeout, lost, closed, garbled or http-<status>.
+    """
+
+    def __init__(self, reason: str, sent: bool) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.sent = sent
+
+
+@implementer(IBodyProducer)
+class ImmediateBody:
+    """A request body written at once; twisted's own producers take turns of the global reactor."""
+
+    def __init__(self, body: bytes) -> None:
+        self.length = len(body)
+        self._body = body
+
+    def startProducing(self, consumer: IConsumer) -> "Deferred[None]":
+        """All of it, now."""
+        consumer.write(self._body)
+        return succeed(None)
+
+    def pauseProducing(self) -> None:
+        """There is nothing left to pause."""
+
+    def resumeProducing(self) -> None:
+        """Nor to resume."""
+
+    def stopProducing(self) -> None:
+        """Nor to stop."""
+
+
+def http_client(agent: IAgent) -> HTTPClient:
+    """A treq client whose request bodies (bytes) are written at once, not through the global Cooperator."""
+    return HTTPClient(agent, data_to_body_producer=ImmediateBody)
+
+
+def pooled_agent(reactor: Any, width: int) -> tuple[IAgent, Callable[[], "Deferred[Any]"]]:
+    """An agent that keeps up to `width` connections a host and retries nothing; and what closes them."""
+    pool = HTTPConnectionPool(reactor, persistent=True)
+    pool.maxPersistentPerHost = width
+    pool.cachedConnectionTimeout = IDLE_SECONDS  # type: ignore[assignment]
+    pool.retryAutomatically = False
+    return Agent(reactor, connectTimeout=CONNECT_SECONDS, pool=pool), pool.closeCachedConnections
+
+
+class _Body(Protocol):
+    """Hands on each part of a response body as it comes; `done` fires at its end, and fails if it was cut.
+
+    Cancelling `done` closes the connection.
+    """
+
+    def __init__(self, received: Callable[[bytes], None]) -> None:
+        self._received = received
+        self.done: Deferred[None] = Deferred(lambda _: self._abandon())
+
+    def _abandon(self) -> None:
+        cast(Any, self.transport).loseConnection()
+
+    def dataReceived(self, data: bytes) -> None:
+        """A part of the body; once one is bad, or the reader has gone, the rest is of no use."""
+        if self.done.called:
+            return
+        try:
+            self._received(data)
+        except Exception:
+            self.done.errback(Failure())
+            self._abandon()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The end of the body."""
+        if self.done.called:
+            return
+        if reason.check(ResponseDone):
+            self.done.callback(None)
+        else:
+            self.done.errback(reason)
+
+
+async def read_body(response: IResponse, received: Callable[[bytes], None]) -> None:
+    """Pass the body to `received`, part by part. An exception from there, or a cut, is raised here."""
+    body = _Body(received)
+    response.deliverBody(body)
+    await body.done
+
+
+def link_down(failure: Failure) -> LinkDown:
+    """What an exchange's failure means: above all, whether anything can have been delivered."""
+    error = failure.value
+    if isinstance(error, LinkDown):
+        return error
+    if isinstance(error, ConnectionRefusedError):
+        return LinkDown("refused", sent=False)
+    if isinstance(error, ConnectingCancelledError):
+        return LinkDown("timeout", sent=False)
+    if isinstance(error, ConnectError | DNSLookupError | RequestNotSent):
+        return LinkDown("unreachable", sent=False)
+    if isinstance(error, TimeoutError):
+        return LinkDown("timeout", sent=not isinstance(error.__cause__, ConnectingCancelledError))
+    return LinkDown("lost", sent=True)
+
+
+def get_json(
+    client: HTTPClient, url: str, type: type[T], timeout: float, clock: IReactorTime
+) -> "Deferred[tuple[int, T]]":
+    """GET (a /health, say): status and body. LinkDown on what is not a JSON `type`, or after `timeout` s."""
+
+    async def ask() -> tuple[int, T]:
+        response = await client.get(url, unbuffered=True, allow_redirects=False)
+        parts = bytearray()
+
+        def received(data: bytes) -> None:
+            if len(parts) <= BODY_LIMIT:
+                parts.extend(data)
+
+        await read_body(response, received)
+        try:
+            return response.code, msgspec.json.decode(bytes(parts), type=type)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            reason = "garbled" if response.code == 200 else f"http-{response.code}"
+            raise LinkDown(reason, sent=True) from None
+
+    return bounded(Deferred.fromCoroutine(ask()), timeout, clock)
+
+
+def bounded(exchange: "Deferred[T]", timeout: float, clock: IReactorTime) -> "Deferred[T]":
+    """Within `timeout` seconds, failing with LinkDown only (or CancelledError, when the caller cancels)."""
+    expired = False
+
+    def expire() -> None:
+        nonlocal expired
+        expired = True
+        exchange.cancel()
+
+    timer = clock.callLater(timeout, expire)
+
+    def ended(result: T | Failure) -> T | Failure:
+        if timer.active():
+            timer.cancel()
+        if not isinstance(result, Failure):
+            return result
+        if expired:
+            return Failure(LinkDown("timeout", sent=not result.check(ConnectingCancelledError)))
+        return result if result.check(CancelledError) else Failure(link_down(result))
+
+    return cast("Deferred[T]", exchange.addBoth(ended))

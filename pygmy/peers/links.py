@@ -1,0 +1,88 @@
+"""All links of a node."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from msgspec import Raw
+from treq.client import HTTPClient
+from twisted.internet.defer import Deferred, gatherResults, succeed
+from twisted.internet.interfaces import IReactorTime
+
+from pygmy.messages.internal import AnswerBody, CallBody, OneWay
+from pygmy.peers.client import http_client, pooled_agent
+from pygmy.peers.link import Link
+
+
+class Links:
+    """All links of a node, by the other node's name: for messages and calls, and a lane for heartbeats.
+
+    Heartbeats have connections of their own and wait behind nothing; of those that a stuck peer has not taken, only
+    the newest few are kept.
+    """
+
+    def __init__(
+        self,
+        urls: Mapping[str, str],
+        sender: str,
+        secret: str,
+        clock: IReactorTime,
+        *,
+        main: HTTPClient,
+        heartbeats: HTTPClient,
+        width: int = 2,
+        limit: int = 10_000,
+        close: Callable[[], "Deferred[Any]"] = lambda: succeed(None),
+    ) -> None:
+        def lane(client: HTTPClient, width: int, limit: int, patience: float) -> dict[str, Link]:
+            return {
+                name: Link(url, sender, secret, client, clock, width=width, limit=limit, patience=patience)
+                for name, url in urls.items()
+            }
+
+        self._main = lane(main, width, limit, 3.0)
+        self._heartbeats = lane(heartbeats, 1, 8, 1.0)
+        self._close = close
+
+    @classmethod
+    def on_reactor(
+        cls, urls: Mapping[str, str], sender: str, secret: str, reactor: Any, *, width: int = 2
+    ) -> "Links":
+        """Links over TCP."""
+        main, close_main = pooled_agent(reactor, width)
+        heartbeats, close_heartbeats = pooled_agent(reactor, 1)
+        return cls(
+            urls,
+            sender,
+            secret,
+            reactor,
+            main=http_client(main),
+            heartbeats=http_client(heartbeats),
+            width=width,
+            close=lambda: gatherResults([close_main(), close_heartbeats()]),
+        )
+
+    def __getitem__(self, name: str) -> Link:
+        return self._main[name]
+
+    def send(self, name: str, message: OneWay | Raw) -> None:
+        """One way to a node."""
+        self._main[name].send(message)
+
+    def heartbeat(self, name: str, message: OneWay | Raw) -> None:
+        """One way on the connection that waits behind nothing."""
+        self._heartbeats[name].send(message)
+
+    def call(self, name: str, body: CallBody, request_id: str, timeout: float) -> "Deferred[AnswerBody]":
+        """As `Link.call`."""
+        return self._main[name].call(body, request_id, timeout)
+
+    @property
+    def waiting(self) -> int:
+        """How many messages and calls are queued, unsent."""
+        return sum(link.waiting for link in self._main.values())
+
+    def close(self) -> "Deferred[None]":
+        """Close all links and their connections."""
+        for link in (*self._main.values(), *self._heartbeats.values()):
+            link.close()
+        return self._close().addCallback(lambda _: None)
