@@ -451,6 +451,7 @@ def test_an_interrupted_buy_tells_the_key_too() -> None:
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=30)
         assert process.returncode == 75
+        assert errors.startswith("Interrupted")
         assert f"--key {server.key()}" in errors
     finally:
         server.close()

@@ -1,6 +1,5 @@
 """A whole store from one command: it opens, survives its nodes, says what is wrong, and leaves nothing behind."""
 
-import importlib.util
 import os
 import signal
 import socket
@@ -16,9 +15,6 @@ from pygmy.cluster import load_cluster
 from pygmy.datadir import log_path, pid_path
 from pygmy.pidfile import running
 
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("pygmy.node") is None, reason="needs pygmy.node, which nodes are built by"
-)
 LONGEST = 90
 PROJECT = Path(__file__).parent.parent
 ENVIRONMENT = {
