@@ -207,7 +207,7 @@ class _Journey(Generic[AnswerT]):
             return None
         except Problem as problem:
             self._f.metrics.forward(name, str(problem.status))
-            self._refused(problem)
+            self._refused(name, problem)
             self._next(url, str(problem.status), name, following)
             return None
         self._f.metrics.forward(name, "ok")
@@ -225,14 +225,15 @@ class _Journey(Generic[AnswerT]):
         if down.sent:
             self._doubt(self._trouble)
 
-    def _refused(self, problem: Problem) -> None:
+    def _refused(self, name: str, problem: Problem) -> None:
         """Refused: raise what settles the errand, else remember what it leaves open."""
         status = problem.status
         if status < 500 and (not self._unknown or status in SETTLED):
             raise problem
         if status < 500:
             raise self._failed(problem)
-        self._trouble = problem.detail.rstrip(".")
+        # Whoever does not know either may name a key in its detail: its own name for the operation, not the client's.
+        self._trouble = f"{name} does not know" if problem.outcome_unknown else problem.detail.rstrip(".")
         if problem.outcome_unknown or status != 503:
             self._doubt(self._trouble)
 

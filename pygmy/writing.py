@@ -244,5 +244,7 @@ async def _write(request: IRequest, tier: Forwards, errand: Errand, expected: ty
     try:
         return await shield(work, request)
     except Problem as problem:
+        if problem.outcome_unknown and problem.extra.get("idempotency_key") != errand.key:
+            raise unknown_outcome(errand.key, "a server behind this one does not know") from None
         problem.headers[KEY] = errand.key
         raise

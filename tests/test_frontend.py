@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from twisted.internet.defer import Deferred
+from treq.testing import RequestTraversalAgent
+from twisted.internet.defer import Deferred, fail
 
 from pygmy.errors import Problem, no_such_book
-from pygmy.forwarding import Patience
+from pygmy.forwarding import Patience, unknown_outcome
 from pygmy.frontend import Settings
 from pygmy.messages.internal import (
     Bought,
@@ -34,8 +35,12 @@ from pygmy.messages.operations import (
     Reused,
     Shelved,
 )
+from pygmy.peers import http_client
 from pygmy.shortcut import asked_for
-from tests.support.shop import ADMIN, MEMBER, Shop, book, filled, listed, order, renewed
+from pygmy.web.app import make_app, root_resource
+from pygmy.web.metrics import Metrics
+from pygmy.writing import Writing
+from tests.support.shop import ADMIN, MEMBER, SECRETS, Asked, Shop, book, filled, listed, order, renewed
 
 SOLD_OUT = Problem(409, "Out of stock", "There are too few copies.", item=1, count=0)
 
@@ -421,12 +426,27 @@ def test_a_clean_refusal_after_an_unanswered_try_leaves_the_outcome_unknown(shop
 
 
 def test_an_outcome_that_the_order_server_does_not_know_is_not_known_here(shop: Shop) -> None:
-    shop.backs["order-0"].answers[Buy] = refuse(Problem(503, "Outcome unknown", "Lost.", outcome_unknown=True))
+    """And the key to retry with is the client's: the order server's name for the operation would buy again."""
+    shop.backs["order-0"].answers[Buy] = refuse(unknown_outcome("c:k", "lost"))
     shop.backs["order-1"].up = False
-    answer = shop.ask("POST", "/books/1")
+    answer = shop.ask("POST", "/books/1", headers={"Idempotency-Key": "k"})
     shop.backs["order-0"].up = False
     shop.advance(5.5)
-    assert (answer.status, answer.json["outcome_unknown"]) == (503, True)
+    assert (answer.status, answer.json["outcome_unknown"], answer.json["idempotency_key"]) == (503, True, "k")
+    assert "c:k" not in answer.body.decode()
+
+
+def test_a_server_that_answers_its_own_errands_names_the_clients_key_too() -> None:
+    class Unsure:
+        def forward(self, errand: Any, expected: Any) -> Any:
+            return fail(unknown_outcome("c:k", "lost"))
+
+    routes = Writing(Unsure(), Unsure()).routes()
+    app = make_app(routes, secrets=SECRETS, metrics=Metrics("order", "order-0"))
+    client = http_client(RequestTraversalAgent(root_resource(app)))
+    asked = Asked(client.post("http://order.example/books/1", headers={"Idempotency-Key": "k"}))
+    assert (asked.status, asked.json["idempotency_key"], asked.header("Idempotency-Key")) == (503, "k", "k")
+    assert "c:k" not in asked.body.decode()
 
 
 @pytest.mark.parametrize(
