@@ -324,6 +324,8 @@ def test_the_verdict_says_in_one_line_how_the_store_is() -> None:
     assert verdict(_health(), well) == "Open. Every tier has 2 copies."
     hurt = [_node(name, "down (refused)" if name == "order-1" else "RUNNING") for name in NODES]
     assert verdict(_health(), hurt) == "Open, but order has 1 copy: order-1 is down (refused)."
+    down = [_node(name, "DOWN" if name == "catalog-1" else "RUNNING") for name in NODES]
+    assert verdict(_health(), down) == "Open, but catalog has 1 copy: catalog-1 is down."
     assert verdict(_health("No catalog answers."), hurt) == "Closed: No catalog answers."
 
 

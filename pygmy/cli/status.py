@@ -85,7 +85,7 @@ def _copies(count: int) -> str:
 
 def _condition(node: NodeStatus) -> str:
     """`down (refused)`, `still syncing`."""
-    words = {"SYNC": "still syncing", "INIT": "just starting"}
+    words = {"SYNC": "still syncing", "INIT": "just starting", "DOWN": "down"}
     return words.get(node.state, node.state)
 
 
