@@ -427,6 +427,7 @@ def test_no_answer_in_time_leaves_the_outcome_of_a_buy_open() -> None:
     try:
         result = _process("--timeout", "0.5", "--frontend-server", server.address, "buy", "1")
         assert result.returncode == 75
+        assert "no answer within 0.5 s" in result.stderr
         assert f"--key {server.key()}" in result.stderr
         assert _process("--timeout", "0.5", "--frontend-server", server.address, "search").returncode == 69
     finally:

@@ -11,6 +11,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as GaveUp
 from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
 
 from pygmy.cli.failures import OutcomeUnknown, Refused, Unavailable
@@ -107,8 +108,6 @@ class StoreClient:
             answer = await self._exchange(method, path, {}, data, headers)
         except Unavailable:
             raise
-        except CancelledError:
-            raise OutcomeUnknown("Interrupted while the store was at work.", key) from None
         except Exception as error:
             raise OutcomeUnknown(self._silence(error), key) from error
         if answer.status >= 500:
@@ -147,7 +146,7 @@ class StoreClient:
         query = {name: str(value) for name, value in params.items()}
         work = Deferred.fromCoroutine(self._request(method, path, query, body, headers))
         try:
-            return await work.addTimeout(self._timeout, self._clock)
+            return await work.addTimeout(self._timeout, self._clock, _gave_up)
         except NEVER_SENT as error:
             raise Unavailable(f"There is no store at {self.url}: {_reason(error)}.") from error
 
@@ -180,7 +179,22 @@ class StoreClient:
     def _silence(self, error: Exception) -> str:
         if isinstance(error, GaveUp):
             return f"{self.url} gave no answer within {self._timeout:g} s."
+        if _cancelled(error):
+            return "Interrupted while the store was at work."
         return f"The connection to {self.url} was lost before the answer came."
+
+
+def _gave_up(result: T | Failure, seconds: float) -> T:
+    """What a request that is cancelled for its time ends with: by itself it may call that a lost connection."""
+    if isinstance(result, Failure):
+        raise GaveUp(f"{seconds:g} s")
+    return result
+
+
+def _cancelled(error: Exception) -> bool:
+    """True if we were told to stop; a request under way wraps that into the reasons of its own failure."""
+    reasons = getattr(error, "reasons", None) or ()
+    return isinstance(error, CancelledError) or any(reason.check(CancelledError) for reason in reasons)
 
 
 def _problem(body: bytes) -> dict[str, Any]:
