@@ -12,12 +12,12 @@ from twisted.logger import Logger
 from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource
 
+from pygmy.balancing.local import Local
+from pygmy.balancing.watch import Ticking
+from pygmy.caching.lookups import Lookups
 from pygmy.cluster import Cluster, Node
-from pygmy.condition import cluster_body, health_body
 from pygmy.errors import Problem, unavailable
 from pygmy.ledger.catalog import ReplicatedCatalog
-from pygmy.local import Local
-from pygmy.lookups import Lookups
 from pygmy.messages.internal import (
     AnswerBody,
     Call,
@@ -35,8 +35,9 @@ from pygmy.messages.internal import (
 )
 from pygmy.messages.operations import NewBook, Opened, Reused
 from pygmy.opening import parts
-from pygmy.reading import Reading
-from pygmy.watch import Ticking
+from pygmy.routes.condition import cluster_body, health_body
+from pygmy.routes.reading import Reading
+from pygmy.routes.writing import Writing
 from pygmy.web.app import make_app, root_resource
 from pygmy.web.auth import Secrets
 from pygmy.web.internal import Internal
@@ -44,7 +45,6 @@ from pygmy.web.metrics import Metrics
 from pygmy.web.openapi import Auth, Route
 from pygmy.web.requests import write_bytes
 from pygmy.web.status import ClusterBody, Health, common_routes
-from pygmy.writing import Writing
 
 log = Logger()
 

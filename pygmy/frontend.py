@@ -10,25 +10,26 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.web.resource import IResource
 
-from pygmy.balancer import Balancer
-from pygmy.cache import Cache
+from pygmy.balancing.balancer import Balancer
+from pygmy.balancing.forwarding import Forwarder, Gate, Patience
+from pygmy.balancing.watch import RUNNING, Heartbeats, Ticking
+from pygmy.caching.cache import Cache
+from pygmy.caching.lookups import Asked, Lookups
+from pygmy.caching.renewals import Renewals
 from pygmy.clock import boottime
 from pygmy.cluster import Cluster, Node, Role
 from pygmy.errors import Problem
-from pygmy.forwarding import Forwarder, Gate, Patience
-from pygmy.lookups import Asked, Lookups
 from pygmy.messages.internal import AnswerBody, Call, Invalidate, Invalidated, OneWay
 from pygmy.peers import Links
-from pygmy.reading import Reading
-from pygmy.shortcut import Shortcuts
-from pygmy.watch import RUNNING, Heartbeats, Renewals, Ticking
+from pygmy.routes.reading import Reading
+from pygmy.routes.shortcut import Shortcuts
+from pygmy.routes.writing import Writing
 from pygmy.web.app import make_app, root_resource
 from pygmy.web.auth import Secrets
 from pygmy.web.internal import Internal, Receive
 from pygmy.web.metrics import Metrics
 from pygmy.web.site import Shortcut
 from pygmy.web.status import HEALTHY, ClusterBody, Health, NodeStatus, common_routes
-from pygmy.writing import Writing
 
 log = Logger()
 

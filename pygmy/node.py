@@ -14,7 +14,6 @@ from twisted.web.resource import IResource
 from pygmy.catalog import CatalogServer
 from pygmy.clock import boottime, utc_milliseconds
 from pygmy.cluster import Cluster, Node, Role
-from pygmy.condition import health_body
 from pygmy.database import Boot, Store, StoreError
 from pygmy.frontend import FrontEnd
 from pygmy.ledger.catalog import ReplicatedCatalog
@@ -25,6 +24,7 @@ from pygmy.messages.operations import NewBook, Tier
 from pygmy.opening import load_books
 from pygmy.order import OrderServer
 from pygmy.peers import Links, http_client, pooled_agent
+from pygmy.routes.condition import health_body
 from pygmy.web.app import make_app, root_resource
 from pygmy.web.auth import Secrets, SecretsError
 from pygmy.web.metrics import Metrics

@@ -12,13 +12,13 @@ from twisted.logger import Logger
 from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource
 
-from pygmy.balancer import Balancer
+from pygmy.balancing.balancer import Balancer
+from pygmy.balancing.forwarding import Errand, Forwarder, Gate, Patience
+from pygmy.balancing.local import Local
+from pygmy.balancing.watch import Heartbeats
 from pygmy.cluster import Cluster, Node, Role
-from pygmy.condition import cluster_body, health_body
 from pygmy.errors import Problem, key_reused, outcome_unknown
-from pygmy.forwarding import Errand, Forwarder, Gate, Patience
 from pygmy.ledger.orders import ReplicatedOrders
-from pygmy.local import Local
 from pygmy.messages.internal import (
     AnswerBody,
     Bought,
@@ -31,10 +31,11 @@ from pygmy.messages.internal import (
     OrdersPage,
 )
 from pygmy.messages.operations import Order, Ordered, RecordOrder, Result, Sell, Sold
-from pygmy.outcomes import refusal
 from pygmy.peers import Links
 from pygmy.reconciler import Reconciler, order_of
-from pygmy.watch import Heartbeats
+from pygmy.routes.condition import cluster_body, health_body
+from pygmy.routes.outcomes import refusal
+from pygmy.routes.writing import Writing
 from pygmy.web.app import make_app, root_resource
 from pygmy.web.auth import Secrets
 from pygmy.web.internal import Internal
@@ -42,7 +43,6 @@ from pygmy.web.metrics import Metrics
 from pygmy.web.openapi import Auth, Route
 from pygmy.web.requests import write_bytes
 from pygmy.web.status import ClusterBody, Health, common_routes
-from pygmy.writing import Writing
 
 log = Logger()
 

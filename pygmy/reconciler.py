@@ -11,12 +11,12 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from pygmy.balancing.forwarding import Errand, Forwarder
+from pygmy.balancing.watch import Ticking
 from pygmy.errors import Problem
-from pygmy.forwarding import Errand, Forwarder
 from pygmy.ledger.orders import ReplicatedOrders
 from pygmy.messages.internal import Sale, Sales, SalesPage
 from pygmy.messages.operations import MarkReconciled, OrderLine, RecordOrder, Result, Sold
-from pygmy.watch import Ticking
 
 log = Logger()
 

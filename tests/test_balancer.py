@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pygmy.balancer import Balancer
+from pygmy.balancing.balancer import Balancer
 from pygmy.errors import Problem
 
 ABC = ("a", "b", "c")

@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from pygmy.cache import DRIFT, Answered, BookOf, Cache, Leases, PageOf, Stored, Thing
+from pygmy.caching.cache import DRIFT, Answered, BookOf, Cache, Leases, PageOf, Stored, Thing
 from pygmy.messages.internal import Session
 
 ONE = BookOf(1)

@@ -8,8 +8,8 @@ import pytest
 from treq.testing import RequestTraversalAgent
 from twisted.internet.defer import Deferred, fail
 
+from pygmy.balancing.forwarding import Patience, unknown_outcome
 from pygmy.errors import Problem, no_such_book
-from pygmy.forwarding import Patience, unknown_outcome
 from pygmy.frontend import Settings
 from pygmy.messages.internal import (
     Bought,
@@ -36,10 +36,10 @@ from pygmy.messages.operations import (
     Shelved,
 )
 from pygmy.peers import http_client
-from pygmy.shortcut import asked_for
+from pygmy.routes.shortcut import asked_for
+from pygmy.routes.writing import Writing
 from pygmy.web.app import make_app, root_resource
 from pygmy.web.metrics import Metrics
-from pygmy.writing import Writing
 from tests.support.shop import ADMIN, MEMBER, SECRETS, Asked, Shop, book, filled, listed, order, renewed
 
 SOLD_OUT = Problem(409, "Out of stock", "There are too few copies.", item=1, count=0)

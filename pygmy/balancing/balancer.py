@@ -1,0 +1,77 @@
+"""Whose turn it is among the replicas of one tier. Pure; every tier has a balancer, and a turn, of its own."""
+
+from enum import Enum
+
+from pygmy.errors import Problem, unavailable
+
+
+class Standing(Enum):
+    """What is known of a replica: it serves, it may come to serve, nobody knows, or it cannot be reached."""
+
+    RUNNING = "running"
+    SYNCING = "syncing"
+    UNKNOWN = "unknown"
+    DOWN = "down"
+
+
+class Balancer:
+    """Round robin over the replicas that serve. Before anything is heard of a replica it is unknown."""
+
+    def __init__(self, tier: str, replicas: tuple[str, ...]) -> None:
+        self.tier = tier
+        self._replicas = replicas
+        self._turn = 0
+        self._standing = dict.fromkeys(replicas, Standing.UNKNOWN)
+        self._why = dict.fromkeys(replicas, "not asked yet")
+
+    def standing(self, replica: str) -> Standing:
+        """What is known of it now."""
+        return self._standing[replica]
+
+    def is_down(self, replica: str) -> bool:
+        """It cannot be reached."""
+        return self._standing[replica] is Standing.DOWN
+
+    def running(self) -> tuple[str, ...]:
+        """The replicas that serve."""
+        return tuple(name for name in self._replicas if self._standing[name] is Standing.RUNNING)
+
+    def serves(self, replica: str) -> None:
+        """It answered: it is RUNNING."""
+        self._mark(replica, Standing.RUNNING, "")
+
+    def syncing(self, replica: str, why: str) -> None:
+        """It is up, does not serve, and may come to: INIT or SYNC."""
+        self._mark(replica, Standing.SYNCING, why)
+
+    def doubtful(self, replica: str, why: str) -> None:
+        """It let a request go unanswered. Others go first until it is heard of again."""
+        if self._standing[replica] is not Standing.DOWN:
+            self._mark(replica, Standing.UNKNOWN, why)
+
+    def down(self, replica: str, why: str) -> None:
+        """It cannot be reached; it is left out until it is heard of again."""
+        self._mark(replica, Standing.DOWN, why)
+
+    def candidates(self) -> tuple[str, ...]:
+        """Where to try one request: the replicas that serve, once each from this turn on, then the hopeful ones.
+
+        Raises a 503 Problem at once when none of them can be reached.
+        """
+        ring = self._replicas[self._turn :] + self._replicas[: self._turn]
+        running = [name for name in ring if self._standing[name] is Standing.RUNNING]
+        hopeful = [name for name in ring if self._standing[name] in (Standing.SYNCING, Standing.UNKNOWN)]
+        if not running and not hopeful:
+            raise self.unreachable()
+        chosen = (running or hopeful)[0]
+        self._turn = (self._replicas.index(chosen) + 1) % len(self._replicas)
+        return (*running, *hopeful)
+
+    def unreachable(self) -> Problem:
+        """The 503 that names every replica and what is wrong with it."""
+        reasons = ", ".join(f"{name}: {self._why[name] or 'running'}" for name in self._replicas)
+        return unavailable(f"No {self.tier} server can be reached ({reasons}).")
+
+    def _mark(self, replica: str, standing: Standing, why: str) -> None:
+        self._standing[replica] = standing
+        self._why[replica] = why

@@ -1,0 +1,118 @@
+"""What a server hears of the nodes behind it: a heartbeat to each, whose answer decides where requests go."""
+
+from collections.abc import Callable, Mapping
+
+from msgspec import Struct
+from treq.client import HTTPClient
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from pygmy.balancing.balancer import Balancer
+from pygmy.cluster import Node, Role
+from pygmy.peers import LinkDown, get_json
+from pygmy.web.metrics import Metrics
+from pygmy.web.status import Health
+
+log = Logger()
+RUNNING = "RUNNING"
+
+
+class Heard(Struct, frozen=True):
+    """The last word of a node, and when it came (seconds of the front end's clock)."""
+
+    health: Health
+    at: float
+
+
+class Ticking(Service):
+    """Calls `tick()` at its start and each `interval` seconds; one that raises is logged, and the next comes."""
+
+    def __init__(self, tick: Callable[[], None], clock: IReactorTime, interval: float) -> None:
+        self._once = tick
+        self._interval = interval
+        self._loop = LoopingCall(self._safely)
+        self._loop.clock = clock
+
+    def startService(self) -> None:
+        """Start ticking."""
+        super().startService()
+        self._loop.start(self._interval)
+
+    def stopService(self) -> None:
+        """Tick no more."""
+        super().stopService()
+        if self._loop.running:
+            self._loop.stop()
+
+    def _safely(self) -> None:
+        try:
+            self._once()
+        except Exception:
+            log.failure("a tick failed")
+
+
+class Heartbeats(Ticking):
+    """Asks every back end for its /health each `interval` seconds; the answer decides where requests go."""
+
+    def __init__(
+        self,
+        nodes: tuple[Node, ...],
+        tiers: Mapping[Role, Balancer],
+        client: HTTPClient,
+        metrics: Metrics,
+        clock: IReactorTime,
+        now: Callable[[], float],
+        interval: float,
+    ) -> None:
+        super().__init__(self._tick, clock, interval)
+        self.heard: dict[str, Heard] = {}
+        self._nodes = nodes
+        self._tiers = tiers
+        self._client = client
+        self._metrics = metrics
+        self._clock = clock
+        self._now = now
+        self._timeout = max(2 * interval, 1.0)
+        self._asking: set[str] = set()
+        self._asked: set[str] = set()
+
+    @property
+    def settled(self) -> bool:
+        """Every node has been asked once, with or without an answer."""
+        return len(self._asked) == len(self._nodes)
+
+    def _tick(self) -> None:
+        for node in self._nodes:
+            if node.name not in self._asking:
+                self._asking.add(node.name)
+                asking = Deferred.fromCoroutine(self._ask(node))
+                asking.addErrback(lambda failure: log.failure("a heartbeat failed", failure))
+
+    async def _ask(self, node: Node) -> None:
+        tier = self._tiers[node.role]
+        try:
+            status, health = await get_json(self._client, f"{node.url}/health", Health, self._timeout, self._clock)
+        except LinkDown as down:
+            tier.down(node.name, down.reason)
+            self._log(node, down.reason, down.reason)
+            return
+        finally:
+            self._asked.add(node.name)
+            self._asking.discard(node.name)
+        if health.node != node.name:
+            tier.down(node.name, f"{health.node} answers there")
+            self._log(node, f"{status} from {health.node}, not {node.name}", "stranger")
+            return
+        self.heard[node.name] = Heard(health, self._now())
+        if status == 200 and health.state == RUNNING:
+            tier.serves(node.name)
+        else:
+            tier.syncing(node.name, health.message)
+        self._log(node, f"{status} {health.state}", "ok" if status == 200 else str(status))
+
+    def _log(self, node: Node, word: str, result: str) -> None:
+        self._metrics.heartbeat(node.name, result)
+        log.info("heartbeat {url} {word}", url=node.url, word=word)

@@ -1,0 +1,1 @@
+"""What a front end keeps of the catalog, for as long as the catalog lets it."""
