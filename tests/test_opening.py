@@ -128,7 +128,7 @@ def test_any_bytes_are_books_or_a_books_error(data: bytes) -> None:
 
 
 def test_the_extension_wins_over_the_first_character(tmp_path: Path) -> None:
-    file = tmp_path / "books.csv"
+    file = tmp_path / "books.CSV"
     file.write_text("[]")
     with pytest.raises(BooksError, match=r"line 1, '\[\]': expected only the columns"):
         load_books(str(file))
@@ -184,6 +184,12 @@ def test_other_amounts_are_refused(cost: str) -> None:
 @pytest.mark.parametrize("cost", ["", " 1", "1_0", "+1", ".5", "5.", "NaN", "Infinity", "\u0661"])
 def test_csv_amounts_are_plain_digits(cost: str) -> None:
     assert faults(f"title,topic,cost,count\nT,t,{cost},0")[0].endswith(f"two decimals, not {cost!r}")
+
+
+@pytest.mark.parametrize("count", ["", " 1", "1x", "1.0", "-1", "9" * 5000])
+def test_csv_whole_numbers_are_plain_digits(count: str) -> None:
+    (fault,) = faults(f"title,topic,cost,count\nT,t,1,{count}")
+    assert fault.startswith("row 1 (line 2), count: expected a whole number of 0..1000000000, not ")
 
 
 @pytest.mark.parametrize("value", ["1", None, True, [], {}, float("nan"), float("inf")])
@@ -284,6 +290,10 @@ def test_twenty_faults_are_told_and_the_rest_counted() -> None:
         ("[{]", "line 1, column 3: expected JSON (expecting property name enclosed in double quotes)"),
         ("[] x", "line 1, column 4: expected JSON (extra data)"),
         ('{"books": [], "more": 1}', 'expected a list of books, or an object with nothing but "books": a list'),
+        (
+            '{"books": [], "books": []}',
+            'expected a list of books, or an object with nothing but "books": a list',
+        ),
         ('{"books": {}}', 'expected a list of books, or an object with nothing but "books": a list'),
         ("[" * 100_000, "expected a list of books, not lists within lists without end"),
         ("", "line 1, column 1: expected a header line with the columns id, title, topic, cost, count"),
