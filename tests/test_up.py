@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -99,13 +100,18 @@ def _free_ports(count: int) -> list[int]:
 
 
 def _until(process: "subprocess.Popen[str]", text: str) -> str:
-    """What it prints, up to the first line with `text`; waits for that."""
+    """What it prints, up to the first line with `text`; fails when that does not come."""
     assert process.stdout is not None
     shown = ""
-    for line in process.stdout:
-        shown += line
-        if text in line:
-            return shown
+    too_long = threading.Timer(LONGEST, process.kill)  # the nodes go with the fixture
+    too_long.start()
+    try:
+        for line in process.stdout:
+            shown += line
+            if text in line:
+                return shown
+    finally:
+        too_long.cancel()
     raise AssertionError(f"It ended with {process.wait()} before it said {text!r}:\n{shown}")
 
 
