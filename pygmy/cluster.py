@@ -144,9 +144,7 @@ def load_cluster(path: str | None) -> Cluster:
     return parse_cluster(text, path)
 
 
-def _parse_line(
-    line: str, role: Role, source: str, number: int, taken: dict[tuple[str, int], str]
-) -> Iterator[Node]:
+def _parse_line(line: str, role: Role, source: str, number: int, taken: dict[tuple[str, int], str]) -> Iterator[Node]:
     for index, (column, item) in enumerate(_items(line)):
         if index >= _MOST[role]:
             raise ClusterError(source, number, column, f"expected at most {_MOST[role]} {_HOSTS[role]}")

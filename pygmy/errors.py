@@ -47,9 +47,7 @@ def no_such_book(items: tuple[int, ...]) -> Problem:
 
 def key_reused() -> Problem:
     """422: the idempotency key belongs to another request."""
-    return Problem(
-        422, "Key already used", "This Idempotency-Key was used for another request. Use a new key."
-    )
+    return Problem(422, "Key already used", "This Idempotency-Key was used for another request. Use a new key.")
 
 
 def unavailable(detail: str, **extra: Any) -> Problem:

@@ -58,7 +58,7 @@ class Reconciler(Ticking):
         """One page of sales: write the orders that are missing, then move the mark behind them."""
         after = max(self._ledger.reconciled_upto(), self._looked_upto)
         body = Sales(after, self._wall() - GRACE_MS, PAGE)
-        page = (await self._catalogs.forward(Errand("SALES", "-", body), SalesPage)).answer
+        page = (await self._catalogs.forward(Errand("", "-", body), SalesPage)).answer
         for sale in page.sales:
             await self._look_at(sale)
         if page.sales:

@@ -40,7 +40,7 @@ class Patience(Struct, frozen=True):
 class Errand(Struct, frozen=True):
     """One request to be passed on.
 
-    `what` is how log lines call it (`GET /books/1`). `key`: a write's Idempotency-Key ("": a read, which may be
+    `what` is how log lines call it (`GET /books/1`; "": not at all). `key`: a write's Idempotency-Key ("": a read, which may be
     repeated freely). `departing()` is called right before each try.
     """
 
@@ -194,7 +194,8 @@ class _Journey(Generic[AnswerT]):
 
     async def _try(self, name: str, following: str | None) -> Reply[AnswerT] | None:
         errand, url = self._errand, self._f.urls[name]
-        log.info("forward {what} -> {url}", what=errand.what, url=url, rid=errand.request_id)
+        if errand.what:
+            log.info("forward {what} -> {url}", what=errand.what, url=url, rid=errand.request_id)
         longest = self._f.patience.write if errand.key else self._f.patience.read
         errand.departing()
         try:

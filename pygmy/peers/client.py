@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IConsumer, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web._newclient import RequestNotSent
-from twisted.web.client import Agent, HTTPConnectionPool, ResponseDone
+from twisted.web.client import Agent, HTTPConnectionPool, ResponseDone, _HTTP11ClientFactory
 from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
@@ -63,12 +63,19 @@ def http_client(agent: IAgent) -> HTTPClient:
     return HTTPClient(agent, data_to_body_producer=ImmediateBody)
 
 
+class _QuietFactory(_HTTP11ClientFactory):  # type: ignore[misc]
+    """Two log lines a connection tell nobody anything."""
+
+    noisy = False
+
+
 def pooled_agent(reactor: Any, width: int) -> tuple[IAgent, Callable[[], "Deferred[Any]"]]:
     """An agent that keeps up to `width` connections a host and retries nothing; and what closes them."""
     pool = HTTPConnectionPool(reactor, persistent=True)
     pool.maxPersistentPerHost = width
     pool.cachedConnectionTimeout = IDLE_SECONDS  # type: ignore[assignment]
     pool.retryAutomatically = False
+    pool._factory = _QuietFactory
     return Agent(reactor, connectTimeout=CONNECT_SECONDS, pool=pool), pool.closeCachedConnections
 
 

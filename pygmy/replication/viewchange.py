@@ -175,10 +175,10 @@ class ViewChange:
         token = self.sync.apply(peer, suffix)
         if not suffix.last:
             self.sync.request(peer, suffix.epoch)
-        elif suffix.epoch is None:
-            core.send(peer, Join(core.incarnation))
-        else:
+        elif suffix.epoch is not None:
             self._sync_token = token
+        elif core.now >= self._unsure_since + core.timing.lease:  # earlier, the tier would wait while this node waits
+            core.send(peer, Join(core.incarnation))
 
     def stored(self, token: int) -> None:
         """A commit of this node is durable: the last of a sync, or the barrier before activation."""
