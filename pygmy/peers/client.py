@@ -63,7 +63,7 @@ def http_client(agent: IAgent) -> HTTPClient:
     return HTTPClient(agent, data_to_body_producer=ImmediateBody)
 
 
-class _QuietFactory(_HTTP11ClientFactory):  # type: ignore[misc]
+class _QuietFactory(_HTTP11ClientFactory):
     """Two log lines a connection tell nobody anything."""
 
     noisy = False
