@@ -17,7 +17,7 @@ from pygmy.balancing.watch import Ticking
 from pygmy.caching.lookups import Lookups
 from pygmy.cluster import Cluster, Node
 from pygmy.errors import Problem, unavailable
-from pygmy.ledger.catalog import ReplicatedCatalog
+from pygmy.ledger.seam import CatalogLedger
 from pygmy.messages.internal import (
     AnswerBody,
     Call,
@@ -27,7 +27,6 @@ from pygmy.messages.internal import (
     Filled,
     List,
     Listed,
-    OneWay,
     Renew,
     Renewed,
     Sales,
@@ -40,7 +39,7 @@ from pygmy.routes.reading import Reading
 from pygmy.routes.writing import Writing
 from pygmy.web.app import make_app, root_resource
 from pygmy.web.auth import Secrets
-from pygmy.web.internal import Internal
+from pygmy.web.internal import Internal, Receive
 from pygmy.web.metrics import Metrics
 from pygmy.web.openapi import Auth, Route
 from pygmy.web.requests import write_bytes
@@ -50,13 +49,17 @@ log = Logger()
 
 
 class CatalogServer(MultiService):
-    """One catalog server: `resource()` is what it serves; as a service it opens the stock of an empty catalog."""
+    """One catalog server: `resource()` is what it serves; as a service it opens the stock of an empty catalog.
+
+    `receive` gets the one-way messages, which are none of this server's business.
+    """
 
     def __init__(
         self,
         cluster: Cluster,
         node: Node,
-        ledger: ReplicatedCatalog,
+        ledger: CatalogLedger,
+        receive: Receive,
         clock: IReactorTime,
         secrets: Secrets,
         metrics: Metrics,
@@ -66,6 +69,7 @@ class CatalogServer(MultiService):
         self._cluster = cluster
         self._node = node
         self._ledger = ledger
+        self._receive = receive
         self._clock = clock
         self._secrets = secrets
         self._metrics = metrics
@@ -102,10 +106,6 @@ class CatalogServer(MultiService):
         self._opening = None
 
     # ---- calls from other nodes
-
-    def receive(self, sender: str, message: OneWay) -> None:
-        """A one-way message: the replica's."""
-        self._ledger.receive(sender, message)
 
     def answer(self, sender: str, call: Call) -> "Deferred[AnswerBody]":
         """A call of an order server, a front end or this server's own HTTP side."""
@@ -156,7 +156,7 @@ class CatalogServer(MultiService):
             *common_routes(health=self.health, cluster=self.cluster, metrics=self._metrics),
         )
         app = make_app(routes, secrets=self._secrets, metrics=self._metrics, title="Pygmy, a catalog server")
-        return root_resource(app, internal=Internal(self._secrets, self._clock, self.receive, self.answer))
+        return root_resource(app, internal=Internal(self._secrets, self._clock, self._receive, self.answer))
 
     async def _table(self, request: IRequest) -> bytes:
         """GET /table."""

@@ -142,7 +142,14 @@ class NodeService(MultiService):
         if self._node.role is Role.CATALOG:
             driver = catalog = ReplicatedCatalog(*common)
             server = CatalogServer(
-                self._cluster, self._node, catalog, self._reactor, self._secrets, self._metrics, self._opening
+                self._cluster,
+                self._node,
+                catalog,
+                catalog.receive,
+                self._reactor,
+                self._secrets,
+                self._metrics,
+                self._opening,
             )
         else:
             driver = orders = ReplicatedOrders(*common)
@@ -150,6 +157,7 @@ class NodeService(MultiService):
                 self._cluster,
                 self._node,
                 orders,
+                orders.receive,
                 self._links,
                 self._client,
                 self._reactor,

@@ -18,7 +18,7 @@ from pygmy.balancing.local import Local
 from pygmy.balancing.watch import Heartbeats
 from pygmy.cluster import Cluster, Node, Role
 from pygmy.errors import Problem, key_reused, outcome_unknown
-from pygmy.ledger.orders import ReplicatedOrders
+from pygmy.ledger.seam import OrderLedger
 from pygmy.messages.internal import (
     AnswerBody,
     Bought,
@@ -26,7 +26,6 @@ from pygmy.messages.internal import (
     Call,
     Execute,
     Executed,
-    OneWay,
     Orders,
     OrdersPage,
 )
@@ -38,7 +37,7 @@ from pygmy.routes.outcomes import refusal
 from pygmy.routes.writing import Writing
 from pygmy.web.app import make_app, root_resource
 from pygmy.web.auth import Secrets
-from pygmy.web.internal import Internal
+from pygmy.web.internal import Internal, Receive
 from pygmy.web.metrics import Metrics
 from pygmy.web.openapi import Auth, Route
 from pygmy.web.requests import write_bytes
@@ -54,13 +53,17 @@ TABLE_PAGE = 1000
 
 
 class OrderServer(MultiService):
-    """One order server: `resource()` is what it serves; as a service it watches the catalogs and reconciles."""
+    """One order server: `resource()` is what it serves; as a service it watches the catalogs and reconciles.
+
+    `receive` gets the one-way messages, which are none of this server's business.
+    """
 
     def __init__(
         self,
         cluster: Cluster,
         node: Node,
-        ledger: ReplicatedOrders,
+        ledger: OrderLedger,
+        receive: Receive,
         links: Links,
         client: HTTPClient,
         clock: IReactorTime,
@@ -73,6 +76,7 @@ class OrderServer(MultiService):
         self._cluster = cluster
         self._node = node
         self._ledger = ledger
+        self._receive = receive
         self._clock = clock
         self._secrets = secrets
         self._metrics = metrics
@@ -87,10 +91,6 @@ class OrderServer(MultiService):
         Reconciler(ledger, self.catalogs, clock, wall).setServiceParent(self)
 
     # ---- calls from other nodes
-
-    def receive(self, sender: str, message: OneWay) -> None:
-        """A one-way message: the replica's."""
-        self._ledger.receive(sender, message)
 
     def answer(self, sender: str, call: Call) -> "Deferred[AnswerBody]":
         """A call of a front end or of this server's own HTTP side."""
@@ -159,7 +159,7 @@ class OrderServer(MultiService):
             *common_routes(health=self.health, cluster=self.cluster, metrics=self._metrics),
         )
         app = make_app(routes, secrets=self._secrets, metrics=self._metrics, title="Pygmy, an order server")
-        return root_resource(app, internal=Internal(self._secrets, self._clock, self.receive, self.answer))
+        return root_resource(app, internal=Internal(self._secrets, self._clock, self._receive, self.answer))
 
     async def _table(self, request: IRequest) -> bytes:
         """GET /table."""

@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from pygmy.balancing.forwarding import Errand, Forwarder
 from pygmy.balancing.watch import Ticking
 from pygmy.errors import Problem
-from pygmy.ledger.orders import ReplicatedOrders
+from pygmy.ledger.seam import OrderLedger
 from pygmy.messages.internal import Sale, Sales, SalesPage
 from pygmy.messages.operations import MarkReconciled, OrderLine, RecordOrder, Result, Sold
 
@@ -35,7 +35,7 @@ class Reconciler(Ticking):
     """Each second, on the one server whose turn it is, goes through the sales since the last time."""
 
     def __init__(
-        self, ledger: ReplicatedOrders, catalogs: Forwarder, clock: IReactorTime, wall: Callable[[], int]
+        self, ledger: OrderLedger, catalogs: Forwarder, clock: IReactorTime, wall: Callable[[], int]
     ) -> None:
         super().__init__(self._tick, clock, INTERVAL)
         self._ledger = ledger

@@ -87,6 +87,9 @@ class CatalogLedger(Ledger, Protocol):
     def page(self, topic: str | None, after: int, limit: int, holder: str = "") -> Deferred[Read[Book]]:
         """Up to `limit` books with item > `after`, by item, of one topic (None: of all)."""
 
+    def table(self) -> Deferred[Read[Book]]:
+        """Every row, removed books too, by item."""
+
     def renew(self, holder: str, session: Session | None) -> tuple[Session, float] | None:
         """Extend the holder's session: the current one and its lease (0 s if `session` is another).
 

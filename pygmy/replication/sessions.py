@@ -85,10 +85,9 @@ class Sessions:
             holder.keys -= holder.open.pop(number)
 
     def tick(self, now: float) -> None:
-        """Repeat the open invalidations; give those up whose front end's lease has lapsed."""
+        """Repeat the open invalidations, but for those whose front end's lease has lapsed."""
+        self.lapse_expired(now)
         for name, holder in self._holders.items():
-            if holder.open and now > holder.expiry:
-                self._lapse(holder)
             for number, keys in holder.open.items():
                 self._tell(name, Invalidate(number, tuple(sorted(keys))))
 
@@ -101,10 +100,6 @@ class Sessions:
     def open_numbers(self) -> frozenset[int]:
         """The invalidations neither acked nor given up."""
         return frozenset(number for holder in self._holders.values() for number in holder.open)
-
-    def next_expiry(self) -> float | None:
-        """When the first lease ends that an open invalidation waits for (None: nothing is open)."""
-        return min((h.expiry for h in self._holders.values() if h.open), default=None)
 
     def _lapse(self, holder: _Holder) -> None:
         holder.lapse()

@@ -6,7 +6,7 @@ from pygmy.messages.operations import NoSuchBook, Operation, OutOfRange, Result,
 from pygmy.messages.replication import Ack, Batch, Entry, QueryValidate, Update, Validate
 from pygmy.replication.core import Core
 from pygmy.replication.effects import Abandon, Answer, Recheck
-from pygmy.replication.log import chained
+from pygmy.replication.log import LogBroken, chained
 from pygmy.replication.ownership import Ownership
 
 UNRECORDED = (NoSuchBook, OutOfRange)
@@ -179,6 +179,8 @@ class Writes:
         """Append and store what follows this head; ACK again what was ACKed or is known chosen."""
         core, batch = self._core, update.batch
         if core.log.head == batch.base:
+            if self._ownership.mine:
+                raise LogBroken(f"{peer} sent {batch.version} although the primary copy is here")
             self._ownership.owner = peer
             changes = core.log.append(batch)
             self.pending, self.pending_keys = batch, core.log.machine.touched()
