@@ -25,3 +25,14 @@ def log_path(data: Path, node: str) -> Path:
 def token_path(data: Path) -> Path:
     """The admin token."""
     return data / "admin.token"
+
+
+def make_durable(directory: Path) -> None:
+    """Make the directory where it is missing, and have its own name survive a power cut. Raises OSError."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for place in (directory, *directory.parents[:2]):
+        descriptor = os.open(place, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -15,6 +15,7 @@ from pygmy.catalog import CatalogServer
 from pygmy.clock import boottime, utc_milliseconds
 from pygmy.cluster import Cluster, Node, Role
 from pygmy.database import Boot, Store, StoreError
+from pygmy.datadir import make_durable
 from pygmy.frontend import FrontEnd
 from pygmy.ledger.catalog import ReplicatedCatalog
 from pygmy.ledger.driver import Place
@@ -58,8 +59,9 @@ def make_node(
     except SecretsError as error:
         raise ValueError(str(error)) from None
     opening = load_books(books) if role is Role.CATALOG else ()
-    os.makedirs(os.path.join(data, node.name), exist_ok=True)
-    return NodeService(cluster, node, Path(data) / node.name, port, secrets, opening, cache, reactor)
+    directory = Path(data) / node.name
+    make_durable(directory)
+    return NodeService(cluster, node, directory, port, secrets, opening, cache, reactor)
 
 
 class NodeService(MultiService):
