@@ -19,9 +19,10 @@ from pygmy.clock import boottime, utc_milliseconds
 from pygmy.database import Boot, Located, Store
 from pygmy.errors import outcome_unknown, overloaded, unavailable
 from pygmy.ledger.seam import Condition, Peer
-from pygmy.messages.internal import Invalidate, Invalidated
+from pygmy.messages.internal import Invalidate, Invalidated, OneWay
 from pygmy.messages.operations import Operation, Result
-from pygmy.messages.replication import Grant, Heartbeat, ReplicaMessage
+from pygmy.messages.register import FoundingMessage, RegisterRequest
+from pygmy.messages.replication import Grant, Heartbeat
 from pygmy.peers import Links, encode
 from pygmy.replication.effects import Abandon, Answer, Effect, Fetch, Note, Recheck, SaveView, Send, Synced
 from pygmy.replication.effects import Store as StoreEffect
@@ -122,10 +123,10 @@ class Driver:
         self._input(self.replica.tick)
         self._look_at_invalidations()
 
-    def receive(self, sender: str, message: ReplicaMessage | Invalidate | Invalidated) -> None:
+    def receive(self, sender: str, message: OneWay) -> None:
         """A one-way message arrived."""
-        if isinstance(message, Invalidate):
-            return  # for front ends only
+        if isinstance(message, Invalidate | RegisterRequest | FoundingMessage):
+            return  # for front ends, or for the node's voter
         self._input(self.replica.receive, sender, message)
         if isinstance(message, Invalidated):
             self._look_at_invalidations()

@@ -9,6 +9,7 @@ from typing import Any
 from msgspec import Raw, Struct
 
 from pygmy.messages.operations import Book, Line, Operation, Order, Result
+from pygmy.messages.register import RegisterMessage
 from pygmy.messages.replication import ReplicaMessage
 
 # A session numbers what a catalog replica lets one front end cache: (the replica's incarnation, a counter).
@@ -167,7 +168,7 @@ class Refused(Struct, frozen=True, tag="refused"):
 
 CallBody = Execute | Fill | List | Renew | Sales | Buy | Orders
 AnswerBody = Executed | Filled | Listed | Renewed | SalesPage | Bought | OrdersPage | Refused
-OneWay = ReplicaMessage | Invalidate | Invalidated
+OneWay = ReplicaMessage | RegisterMessage | Invalidate | Invalidated
 
 
 class Call(Struct, frozen=True):

@@ -221,10 +221,9 @@ class QueryValidate(Struct, frozen=True, tag="query_validate"):
     version: Version
 
 
+ViewMessage = ViewAsk | ViewTell | ViewChange
 ReplicaMessage = (
-    ViewAsk
-    | ViewTell
-    | ViewChange
+    ViewMessage
     | Heartbeat
     | Grant
     | Probe

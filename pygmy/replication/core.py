@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 
 from pygmy.messages.internal import Invalidate
 from pygmy.messages.operations import Change
+from pygmy.messages.register import RegisterRequest
 from pygmy.messages.replication import Batch, Mode, ReplicaMessage, View
 from pygmy.replication.effects import Effect, Send, Store
 from pygmy.replication.leases import NEVER, Leases
@@ -50,6 +51,10 @@ class Core:
         """One message to every other node of the tier, member or not."""
         if self.others:
             self.effects.append(Send(self.others, message))
+
+    def ask_voters(self, voters: tuple[str, ...], request: RegisterRequest) -> None:
+        """One message to voters of the register, in whatever part of the cluster, this node's own included."""
+        self.effects.append(Send(voters, request))
 
     def _tell(self, front_end: str, invalidate: Invalidate) -> None:
         self.effects.append(Send((front_end,), invalidate))

@@ -4,6 +4,7 @@ from msgspec import Struct
 
 from pygmy.messages.internal import Invalidate
 from pygmy.messages.operations import Change, Result
+from pygmy.messages.register import RegisterMessage
 from pygmy.messages.replication import Batch, Mode, ReplicaMessage, Version, View
 
 
@@ -11,7 +12,7 @@ class Send(Struct, frozen=True):
     """Send a message to each of these nodes; it may get lost."""
 
     to: tuple[str, ...]
-    message: ReplicaMessage | Invalidate
+    message: ReplicaMessage | RegisterMessage | Invalidate
 
 
 class Store(Struct, frozen=True):

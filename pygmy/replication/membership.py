@@ -1,20 +1,48 @@
-"""Who decides the view: a simple membership, in which the tier's lowest live node does.
+"""Who decides the view: what a replica needs of its membership, and a simple one.
 
-It stands where a replicated register will: `read` and `change` (a compare-and-set) end in `on_value` with the view
-that counts now, later or, when messages are lost, never.  A node counts as live while it was heard within the
-silence time.  Nodes that cannot hear each other may decide differently: this membership is right for crashes and
-restarts, not for partitions.
+In the simple one the tier's lowest live node decides.  A node counts as live while it was heard within the silence
+time.  Nodes that cannot hear each other may decide differently: it is right for crashes and restarts, not for
+partitions.  `pygmy.replication.register` is right for those too.
 """
 
 from collections.abc import Callable
+from typing import Protocol
 
-from pygmy.messages.replication import Version, View, ViewAsk, ViewChange, ViewTell
+from pygmy.messages.register import RegisterReply
+from pygmy.messages.replication import Version, View, ViewAsk, ViewChange, ViewMessage, ViewTell
 from pygmy.replication import views
 from pygmy.replication.core import Core
 
 
-class Membership:
-    """The view as this node knows it, and how it asks for and changes it."""
+class Membership(Protocol):
+    """The view as this node knows it, and how it asks for and changes it.
+
+    `read` and `change` end in `on_value` with the view that counts now, later or, when messages are lost, never.
+    """
+
+    known: View | None
+
+    def heard(self, node: str) -> None:
+        """Anything at all came from this node of the tier."""
+
+    def read(self) -> None:
+        """Ask for the view that counts."""
+
+    def change(self, expected: Version, new: View) -> None:
+        """Put `new` in place of the view numbered `expected`, if that is still the one that counts."""
+
+    def receive(self, sender: str, message: ViewMessage | RegisterReply) -> None:
+        """A message about the view: from a node of the tier, or a voter's reply from any node of the cluster."""
+
+    def tick(self) -> None:
+        """A heartbeat is due: repeat whatever is unanswered."""
+
+
+MembershipFactory = Callable[[Core, View | None, Callable[[View], None]], Membership]
+
+
+class SimpleMembership:
+    """The lowest live node of the tier decides."""
 
     def __init__(self, core: Core, known: View | None, on_value: Callable[[View], None]) -> None:
         self._core = core
@@ -33,6 +61,19 @@ class Membership:
         """Anything at all came from this node."""
         self._heard[node] = self._core.now
 
+    def tick(self) -> None:
+        """Nothing to repeat: whoever asks does so again."""
+
+    def receive(self, sender: str, message: ViewMessage | RegisterReply) -> None:
+        """Answers, news and wishes of other nodes of the tier."""
+        match message:
+            case ViewAsk():
+                self._on_ask(sender, message)
+            case ViewTell():
+                self._on_tell(sender, message)
+            case ViewChange():
+                self._on_change(sender, message)
+
     # ---- asking
 
     def read(self) -> None:
@@ -43,12 +84,12 @@ class Membership:
         core.ask_all(ViewAsk(core.incarnation, self.known))
         self._conclude()
 
-    def on_ask(self, peer: str, ask: ViewAsk) -> None:
+    def _on_ask(self, peer: str, ask: ViewAsk) -> None:
         """Someone asks, and tells what it knows."""
         self._adopt(ask.known)
         self._core.send(peer, ViewTell(self._core.incarnation, self.known))
 
-    def on_tell(self, peer: str, tell: ViewTell) -> None:
+    def _on_tell(self, peer: str, tell: ViewTell) -> None:
         """An answer, or news of a change."""
         if self._reading:
             self._told[peer] = tell.incarnation
@@ -81,7 +122,7 @@ class Membership:
         else:
             self._core.send(decider, ViewChange(expected, new))
 
-    def on_change(self, peer: str, change: ViewChange) -> None:
+    def _on_change(self, peer: str, change: ViewChange) -> None:
         """A node that takes this one for the tier's lowest live one wants a change."""
         if change.expected is not None:
             self._compare_and_set(change.expected, change.new)

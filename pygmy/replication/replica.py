@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from pygmy.messages.internal import Invalidated, Session
 from pygmy.messages.operations import Operation, Result
+from pygmy.messages.register import RegisterReply
 from pygmy.messages.replication import (
     Ack,
     Active,
@@ -41,6 +42,7 @@ from pygmy.messages.replication import ViewChange as ViewChangeMessage
 from pygmy.replication.core import Core
 from pygmy.replication.effects import Abandon, Effect, Fetch
 from pygmy.replication.log import Log, LogBroken, digest_of
+from pygmy.replication.membership import MembershipFactory, SimpleMembership
 from pygmy.replication.ownership import Ownership
 from pygmy.replication.timing import DEFAULT, Timing
 from pygmy.replication.viewchange import ViewChange
@@ -75,11 +77,12 @@ class Replica:
         known: View | None,
         now: float,
         timing: Timing = DEFAULT,
+        membership: MembershipFactory = SimpleMembership,
     ) -> None:
         self._core = Core(me, tier, incarnation, log, now, timing)
         self._ownership = Ownership(self._core)
         self._writes = Writes(self._core, self._ownership)
-        self._change = ViewChange(self._core, self._ownership, self._writes, known)
+        self._change = ViewChange(self._core, self._ownership, self._writes, known, membership)
         self._heads: dict[str, Version] = {}  # of the peers, as their heartbeats tell: for people
 
     # ---- inputs
@@ -98,11 +101,15 @@ class Replica:
             self._writes.repeat()
         return self._drain()
 
-    def receive(self, sender: str, message: ReplicaMessage | Invalidated, now: float, wall: int) -> list[Effect]:
-        """A message from a node of the tier, or a front end's word that it has dropped something."""
+    def receive(
+        self, sender: str, message: ReplicaMessage | RegisterReply | Invalidated, now: float, wall: int
+    ) -> list[Effect]:
+        """A message from a node of the tier, a voter's reply, or a front end's word that it has dropped something."""
         core = self._at(now, wall)
         if isinstance(message, Invalidated):
             core.sessions.invalidated(sender, message.number)
+        elif isinstance(message, RegisterReply):
+            self._change.membership.receive(sender, message)
         elif sender in core.others:
             self._change.membership.heard(sender)
             self._dispatch(sender, message)
@@ -163,12 +170,8 @@ class Replica:
             case Grant():
                 if core.mode != "INIT" and message.epoch == core.epoch:
                     core.leases.extend(sender, message.sent, core.now)
-            case ViewAsk():
-                change.membership.on_ask(sender, message)
-            case ViewTell():
-                change.membership.on_tell(sender, message)
-            case ViewChangeMessage():
-                change.membership.on_change(sender, message)
+            case ViewAsk() | ViewTell() | ViewChangeMessage():
+                change.membership.receive(sender, message)
             case Probe():
                 change.on_probe(sender, message)
             case Status():

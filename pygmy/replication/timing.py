@@ -13,6 +13,7 @@ class Timing(Struct, frozen=True):
     recovery_wait: float = 5.0  # V7: how long a source waits for the other sources
     register_poll: float = 1.0
     recheck: float = 0.5  # a change whose answer is lost is read again after this
+    round_life: float = 0.5  # a round of the register that takes longer is given up
     status_fresh: float = 1.0  # how long the answer to a probe counts
     batch: int = 256  # operations in a batch
     queue: int = 4096  # operations waiting at a replica
