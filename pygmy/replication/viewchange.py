@@ -18,7 +18,7 @@ from pygmy.replication import views
 from pygmy.replication.core import Core
 from pygmy.replication.effects import Note, SaveView
 from pygmy.replication.leases import NEVER
-from pygmy.replication.membership import Membership
+from pygmy.replication.membership import MembershipFactory
 from pygmy.replication.ownership import Ownership
 from pygmy.replication.sync import Sync
 from pygmy.replication.writes import Writes
@@ -36,11 +36,13 @@ class Seen(Struct):
 class ViewChange:
     """The mode of a replica and all that moves it."""
 
-    def __init__(self, core: Core, ownership: Ownership, writes: Writes, known: View | None) -> None:
+    def __init__(
+        self, core: Core, ownership: Ownership, writes: Writes, known: View | None, membership: MembershipFactory
+    ) -> None:
         self._core = core
         self._ownership = ownership
         self._writes = writes
-        self.membership = Membership(core, known, self._on_value)
+        self.membership = membership(core, known, self._on_value)
         self.sync = Sync(core)
         self._known: View | None = known  # the register's value as last read
         self._change_open_since: float | None = None
@@ -84,7 +86,7 @@ class ViewChange:
         core.ask_all(Probe(core.incarnation, view.epoch))
         if core.me in view.sources:
             self._recover(view)
-        else:
+        elif core.me not in view.members:  # a member may become a source at any time, with what it acked
             self._presync(view)
 
     # ---- V3: install
@@ -167,7 +169,7 @@ class ViewChange:
         """Applied only if it was computed for the very log that is here."""
         core = self._core
         if suffix.epoch is None:
-            wanted = core.mode == "INIT" and self._known is not None and core.me not in self._known.sources
+            wanted = core.mode == "INIT" and self._known is not None and core.me not in self._known.members
         else:
             wanted = core.in_epoch(suffix.epoch, "SYNC") and not self._in_sync and not core.is_leader()
         if not wanted or suffix.head != core.log.head or self._sync_token is not None:
@@ -326,6 +328,7 @@ class ViewChange:
     def tick(self) -> None:
         """Ask, wait and repeat, as the mode demands."""
         core = self._core
+        self.membership.tick()
         self._recheck()
         if core.mode == "INIT":
             if not core.leaving:
