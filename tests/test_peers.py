@@ -337,6 +337,19 @@ def test_get_json_gives_status_and_body_or_says_what_it_met(status, body, expect
     assert not clock.getDelayedCalls()
 
 
+def test_a_node_at_an_ipv6_address_is_reached_as_any_other(peer):
+    to = Link("http://[::1]:80", "order-0", SECRETS.cluster, http_client(peer.agent), peer.clock)
+    answer = outcome(to.call(ASK, "r", 5.0))
+    peer.flush()
+    peer.calls[0][1].callback(LISTED)
+    peer.flush()
+    assert answer == [LISTED]
+    agent = RequestTraversalAgent(Fixed(200, msgspec.json.encode(HEALTH)))
+    heard = outcome(get_json(http_client(agent), "http://[::1]:80/health", Health, 1.0, Clock()))
+    agent.flush()
+    assert heard == [(200, HEALTH)]
+
+
 def test_get_json_gives_up_after_its_time():
     clock = Clock()
     got = outcome(get_json(http_client(FakeAgent(Deferred())), "http://localhost:80/", Health, 1.0, clock))

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
-from hyperlink import EncodedURL
 from msgspec import Struct
 from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError, Deferred
@@ -15,6 +14,7 @@ from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
 
 from pygmy.cli.failures import OutcomeUnknown, Refused, Unavailable
+from pygmy.peers import AsciiUrl
 from pygmy.web.ids import uuid7
 
 T = TypeVar("T")
@@ -30,14 +30,6 @@ class HasId(Protocol):
 
 PagedT = TypeVar("PagedT", bound=HasId)
 NEVER_SENT = (ConnectError, DNSLookupError)
-
-
-class AsciiUrl(EncodedURL):
-    """A URL that is ASCII already. treq's own conversion takes the colons of an IPv6 host for a domain name's."""
-
-    def to_uri(self) -> "AsciiUrl":
-        """As it is."""
-        return self
 
 
 class Reply(Struct, Generic[T], frozen=True):

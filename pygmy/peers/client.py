@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import msgspec
+from hyperlink import EncodedURL
 from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError, succeed
 from twisted.internet.error import ConnectError, ConnectingCancelledError, ConnectionRefusedError, DNSLookupError
@@ -33,6 +34,17 @@ class LinkDown(Exception):
         super().__init__(reason)
         self.reason = reason
         self.sent = sent
+
+
+class AsciiUrl(EncodedURL):
+    """A URL that is ASCII already.
+
+    treq would encode it anew for every request, and take the colons of an IPv6 host for a domain name's.
+    """
+
+    def to_uri(self) -> "AsciiUrl":
+        """As it is."""
+        return self
 
 
 @implementer(IBodyProducer)
@@ -141,7 +153,7 @@ def get_json(
     """GET (a /health, say): status and body. LinkDown on what is not a JSON `type`, or after `timeout` s."""
 
     async def ask() -> tuple[int, T]:
-        response = await client.get(url, unbuffered=True, allow_redirects=False)
+        response = await client.get(AsciiUrl.from_text(url), unbuffered=True, allow_redirects=False)
         parts = bytearray()
 
         def received(data: bytes) -> None:

@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 import msgspec
-from hyperlink import EncodedURL
 from msgspec import Raw
 from treq.client import HTTPClient
 from twisted.internet.defer import Deferred
@@ -19,7 +18,7 @@ from twisted.web.http_headers import Headers
 
 from pygmy.errors import Problem, overloaded
 from pygmy.messages.internal import Answer, AnswerBody, Call, CallBody, OneWay, OutgoingEnvelope, Refused
-from pygmy.peers.client import LinkDown, bounded, link_down, read_body
+from pygmy.peers.client import AsciiUrl, LinkDown, bounded, link_down, read_body
 
 log = Logger()
 
@@ -30,14 +29,6 @@ _ANSWERS = msgspec.json.Decoder(Answer)
 def encode(message: OneWay) -> Raw:
     """A message encoded once, to be sent to several peers."""
     return Raw(_ENCODER.encode(message))
-
-
-class _FixedURL(EncodedURL):
-    """An ASCII URL that needs no encoding; treq would do it anew, IDNA and all, for every request."""
-
-    def to_uri(self) -> "_FixedURL":
-        """As it is."""
-        return self
 
 
 class _Waiting:
@@ -79,7 +70,7 @@ class Link:
         limit: int = 10_000,
         patience: float = 3.0,
     ) -> None:
-        self._url = _FixedURL.from_text(f"{url}/internal")
+        self._url = AsciiUrl.from_text(f"{url}/internal")
         self._sender = sender
         self._client = client
         self._clock = clock
