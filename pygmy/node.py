@@ -6,7 +6,8 @@ from typing import Any
 
 from twisted.application.service import IService, MultiService
 from twisted.application.strports import service as listening
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import IResource
@@ -16,6 +17,7 @@ from pygmy.clock import boottime, utc_milliseconds
 from pygmy.cluster import Cluster, Node, Role
 from pygmy.database import Boot, Store, StoreError
 from pygmy.datadir import make_durable
+from pygmy.errors import unavailable
 from pygmy.frontend import FrontEnd
 from pygmy.ledger.catalog import ReplicatedCatalog
 from pygmy.ledger.driver import Place
@@ -28,6 +30,7 @@ from pygmy.peers import Links, http_client, pooled_agent
 from pygmy.routes.condition import health_body
 from pygmy.web.app import make_app, root_resource
 from pygmy.web.auth import Secrets, SecretsError
+from pygmy.web.internal import Internal
 from pygmy.web.metrics import Metrics
 from pygmy.web.site import BoundedSite
 from pygmy.web.status import ClusterBody, Health, NodeStatus, common_routes
@@ -114,7 +117,7 @@ class NodeService(MultiService):
             )
             self._server = front_end
             return front_end.resource()
-        return starting_resource(self._node, self._secrets, self._metrics)
+        return starting_resource(self._node, self._secrets, self._metrics, self._reactor)
 
     def startService(self) -> None:
         """Start; a replica opens its database first."""
@@ -208,8 +211,8 @@ class NodeService(MultiService):
         os._exit(code)
 
 
-def starting_resource(node: Node, secrets: Secrets, metrics: Metrics) -> IResource:
-    """What a replica serves while its database is being opened."""
+def starting_resource(node: Node, secrets: Secrets, metrics: Metrics, clock: IReactorTime) -> IResource:
+    """What a replica serves while its database is being opened: other nodes' messages are lost, calls refused."""
     why = "The node is opening its database."
 
     def health() -> Health:
@@ -219,4 +222,5 @@ def starting_resource(node: Node, secrets: Secrets, metrics: Metrics) -> IResour
         return ClusterBody(node.name, (NodeStatus(node.name, str(node.role), node.url, "INIT"),))
 
     routes = common_routes(health=health, cluster=cluster, metrics=metrics)
-    return root_resource(make_app(routes, secrets=secrets, metrics=metrics))
+    internal = Internal(secrets, clock, lambda sender, message: None, lambda sender, call: fail(unavailable(why)))
+    return root_resource(make_app(routes, secrets=secrets, metrics=metrics), internal=internal)
