@@ -1,0 +1,282 @@
+"""Clients: they read, buy, restock, add and remove, try again under the same key, and write down what they saw."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from pygmy.balancing.forwarding import Errand, Reply
+from pygmy.caching.cache import BookOf
+from pygmy.checker.history import Orders as OrdersSeen
+from pygmy.checker.history import Read, Write
+from pygmy.errors import Problem
+from pygmy.messages.internal import Bought, Buy, Call, Execute, Executed, Fill, Orders
+from pygmy.messages.operations import (
+    AddBook,
+    Book,
+    ChangeBook,
+    Line,
+    NewBook,
+    NoSuchBook,
+    Operation,
+    Ordered,
+    Outcome,
+    RemoveBook,
+    Result,
+    Reused,
+    Sell,
+    Short,
+    SoldOut,
+)
+from tests.simulation.process import CatalogProcess, FrontEndProcess, OrderProcess, Process
+
+if TYPE_CHECKING:
+    from tests.simulation.cluster import Simulation
+
+TRY_AGAIN = 0.25
+MOST_TRIES = 9
+
+
+class Task:
+    """One operation of a client: what it asks, and what it was told first."""
+
+    def __init__(self, number: int, operation: Operation | None, op_id: str, invoked: float) -> None:
+        self.client, self.operation, self.op_id, self.invoked = f"c{number}", operation, op_id, invoked
+        self.tries = 0
+        self.done = False
+
+
+class Clients:
+    """All clients of a history; `records` is what they saw."""
+
+    def __init__(self, sim: Simulation, rate: float) -> None:
+        self.sim, self.world, self._rate = sim, sim.world, rate
+        self._told: dict[Task, tuple[Task, Write | None]] = {}
+        self._recent: list[Task] = []
+        self._reads: list[Read | OrdersSeen] = []
+        self._count = 0
+        self.stopped = False
+
+    def records(self) -> list[Any]:
+        """The history as the clients know it."""
+        told = [
+            seen or Write(task.client, task.op_id, task.operation, task.invoked)
+            for task, seen in self._told.values()
+            if task.operation is not None
+        ]
+        return [*told, *self._reads]
+
+    # ---- what to do
+
+    def start(self) -> None:
+        self._tick()
+
+    def _tick(self) -> None:
+        if not self.stopped:
+            random = self.world.random
+            kinds = ["read", "buy", "basket", "restock", "orders", "shelve"]
+            kind = random.choices(kinds, [10, 7, 2, 1.6, 0.8 if self.sim.cluster.orders else 0, 0.4])[0]
+            getattr(self, kind)()
+            self.world.at(random.expovariate(self._rate), self._tick)
+
+    def _item(self) -> int:
+        return self.world.random.choice(self.sim.items)
+
+    def _task(self, operation: Operation | None) -> Task:
+        self._count += 1
+        return Task(self._count, operation, f"c:{self._count}", self.world.now)
+
+    def read(self) -> Task:
+        task = self._task(None)
+        self._look(task, self._item())
+        return task
+
+    def read_one(self, item: int) -> Task:
+        """A look that is sure to have an answer: nobody removes the first books."""
+        task = self._task(None)
+        self._look(task, item)
+        return task
+
+    def buy_one(self, item: int) -> Task:
+        """A purchase that is sure to have an answer."""
+        return self.write(self._task(Sell((Line(item, 1),))))
+
+    def orders(self) -> Task:
+        task = self._task(None)
+        self._look_at_orders(task)
+        return task
+
+    def buy(self) -> Task:
+        random = self.world.random
+        task = self._task(Sell((Line(self._item(), random.choice([1, 1, 2])),)))
+        if self._recent and random.random() < 0.03:  # misuse: another request under a used key
+            task.op_id = random.choice(self._recent[-40:]).op_id
+            task.operation = Sell((Line(self._item(), 1000 + self._count),))
+        return self.write(task)
+
+    def basket(self) -> Task:
+        items = self.world.random.sample(self.sim.items[:3], 2)
+        return self.write(self._task(Sell(tuple(Line(item, 1) for item in items), True)))
+
+    def restock(self) -> Task:
+        increment = self.world.random.choice([3, 3, 3, -1])
+        return self.write(self._task(ChangeBook(self._item(), increment=increment)))
+
+    def shelve(self) -> Task:
+        random = self.world.random
+        operation: Operation = random.choice(
+            [
+                AddBook(NewBook(f"new {self._count}", random.choice(["t1", "t2"]), 500, 2)),
+                RemoveBook(self.sim.items[-1]),
+                ChangeBook(self._item(), topic=random.choice(["t1", "t2"]), cost=random.randrange(100, 900)),
+            ]
+        )
+        return self.write(self._task(operation))
+
+    # ---- where to try
+
+    def _choose(self, kind: type[Process]) -> Any:
+        up = [node for node in self.sim.nodes.values() if isinstance(node, kind) and node.up and not node.frozen]
+        return self.world.random.choice(up) if up else None
+
+    def write(self, task: Task) -> Task:
+        """Try, and try again somewhere else, until there is an answer."""
+        if task.operation is not None and not task.tries:
+            self._recent.append(task)
+            self._told[task] = (task, None)
+        if task.done or task.tries >= MOST_TRIES:
+            return task
+        task.tries += 1
+        random, operation = self.world.random, task.operation
+        shop = bool(self.sim.cluster.orders) and isinstance(operation, Sell)
+        node = self._choose(FrontEndProcess if random.random() < 0.6 else OrderProcess if shop else CatalogProcess)
+        if node is not None:
+            self.ask(task, node)
+        self.world.at(TRY_AGAIN * random.uniform(0.6, 1.6), self.write, task)
+        return task
+
+    def ask(self, task: Task, node: Any) -> None:
+        """One try at one node."""
+        operation = task.operation
+        assert operation is not None
+        self.world.say(f"{task.client} asks {node.name}: {task.op_id} {operation}")
+        body: Any = Execute(task.op_id, operation)
+        if self.sim.cluster.orders and isinstance(operation, Sell):
+            body = Buy(task.op_id, operation.lines, operation.basket)
+        answer: Deferred[Any]
+        if isinstance(node, FrontEndProcess):
+            writing = node.server._writing
+            way = writing._order if isinstance(body, Buy) else writing._catalog
+            answer = way.forward(Errand("", "-", body, task.op_id), Bought if isinstance(body, Buy) else Executed)
+        else:
+            answer = node.answer("", Call(0, "-", body)).addCallback(lambda body: Reply(node.name, body))
+        answer.addCallbacks(self._told_write, self._refused, callbackArgs=(task,), errbackArgs=(task,))
+        answer.addErrback(self._unexpected)
+
+    def _told_write(self, reply: Reply[Any], task: Task) -> None:
+        if isinstance(reply.answer, Bought):
+            self._finish(task, Ordered(reply.answer.order), None)
+            return
+        result: Result = reply.answer.result
+        if result.seq:
+            self._finish(task, result.outcome, result)
+        elif reply.sure or isinstance(result.outcome, Reused):
+            # Sure as far as this way goes; another try of this client's may still be under way elsewhere.
+            if task.tries == 1 or isinstance(result.outcome, Reused):
+                self._finish(task, result.outcome, None)
+
+    def _refused(self, failure: Failure, task: Task) -> None:
+        problem = failure.value
+        if not isinstance(problem, Problem):
+            failure.raiseException()
+        assert isinstance(problem, Problem)
+        if problem.status == 409 and problem.title == "Out of stock":
+            extra = problem.extra
+            short = [extra] if "item" in extra else [{"item": s["id"], "count": s["count"]} for s in extra["items"]]
+            self._finish(task, SoldOut(tuple(Short(s["item"], s["count"]) for s in short)), None)
+        elif problem.status == 422:
+            self._finish(task, Reused(), None)
+        elif problem.status == 404 and task.tries == 1:
+            items = problem.extra.get("items") or [problem.extra["item"]]
+            self._finish(task, NoSuchBook(tuple(items)), None)
+        elif problem.status not in (404, 503):
+            self.world.violate(f"{task.op_id} was refused: {problem}")
+
+    def _finish(self, task: Task, outcome: Outcome, result: Result | None) -> None:
+        if task.done or task.operation is None:
+            return
+        task.done = True
+        version = (result.epoch, result.seq) if result else None
+        index = result.index if result else None
+        self.world.say(f"{task.client} is told: {outcome} {version}")
+        seen = Write(
+            task.client, task.op_id, task.operation, task.invoked, self.world.now, outcome, version, index
+        )
+        self._told[task] = (task, seen)
+
+    def _unexpected(self, failure: Failure) -> None:
+        self.world.violate(f"a request failed: {failure.getTraceback()}")
+
+    # ---- reads
+
+    def _look(self, task: Task, item: int) -> None:
+        if task.done or task.tries >= 3:
+            return
+        task.tries += 1
+        node = self._choose(FrontEndProcess if self.world.random.random() < 0.6 else CatalogProcess)
+        if node is not None:
+            self.look(task, item, node)
+        self.world.at(TRY_AGAIN, self._look, task, item)
+
+    def look(self, task: Task, item: int, node: Any) -> None:
+        """One look at one node."""
+        answer: Deferred[Any]
+        if isinstance(node, FrontEndProcess):
+            answer = node.server._lookups.look(BookOf(item), "", "-").addCallback(_stored)
+        else:
+            answer = node.answer("", Call(0, "-", Fill(item))).addCallback(lambda filled: filled.book)
+        answer.addCallbacks(self._saw, self._ignored, callbackArgs=(task, item, node))
+        answer.addErrback(self._unexpected)
+
+    def _saw(self, seen: Any, task: Task, item: int, node: Any) -> None:
+        if task.done:
+            return
+        task.done = True
+        self.world.say(f"{task.client} sees {seen} of book {item} at {node.name}")
+        if isinstance(seen, dict):
+            version = tuple(map(int, seen["etag"].strip('"').split("-")))
+            cents = round(seen["cost"] * 100)
+            book = Book(seen["id"], seen["title"], seen["topic"], cents, seen["count"], *version)
+            self._reads.append(Read(task.client, item, task.invoked, self.world.now, version, book))
+        else:
+            version = (seen.epoch, seen.seq) if seen else None
+            self._reads.append(Read(task.client, item, task.invoked, self.world.now, version, seen))
+
+    def _look_at_orders(self, task: Task) -> None:
+        if task.done or task.tries >= 3:
+            return
+        task.tries += 1
+        node = self._choose(OrderProcess)
+        if node is not None:
+            limit = self.world.random.choice([1000, 1000, 5])
+            answer = node.answer("", Call(0, "-", Orders(0, limit)))
+            answer.addCallbacks(self._saw_orders, self._ignored, callbackArgs=(task,))
+            answer.addErrback(self._unexpected)
+        self.world.at(TRY_AGAIN, self._look_at_orders, task)
+
+    def _saw_orders(self, page: Any, task: Task) -> None:
+        if not task.done:
+            task.done = True
+            self._reads.append(OrdersSeen(task.client, 0, page.orders, page.more, task.invoked, self.world.now))
+
+    def _ignored(self, failure: Failure) -> None:
+        if not isinstance(failure.value, Problem) or failure.value.status != 503:
+            failure.raiseException()
+
+
+def _stored(stored: Any) -> Any:
+    """What a front end shows of a book, with its ETag."""
+    return None if stored is None else {**msgspec.json.decode(stored.body), "etag": stored.etag}

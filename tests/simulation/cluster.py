@@ -1,0 +1,302 @@
+"""One history: a store, its clients, its faults, and the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from pygmy.checker import check
+from pygmy.checker.history import Logged, Stock
+from pygmy.cluster import Cluster, Node, Role
+from pygmy.frontend import Settings
+from pygmy.messages.operations import Book, Mark, NewBook, Order
+from pygmy.replication.timing import Timing
+from tests.simulation.clients import Clients
+from tests.simulation.hooks import PATIENCE, watch
+from tests.simulation.network import Network
+from tests.simulation.process import CatalogProcess, FrontEndProcess, OrderProcess, Process, ReplicaProcess
+from tests.simulation.register import AtomicMembership, AtomicRegister
+from tests.simulation.world import Violation, World
+
+LEASE = 0.3
+SETTLES_WITHIN = 3.0
+ORDERS_WITHIN = 3.0
+_ROLES = {Role.CATALOG: CatalogProcess, Role.ORDER: OrderProcess, Role.FRONTEND: FrontEndProcess}
+
+
+class Shape:
+    """How large a history is, and how rough."""
+
+    def __init__(self, catalogs: int = 2, orders: int = 2, front_ends: int = 1, duration: float = 4.0) -> None:
+        self.catalogs, self.orders, self.front_ends, self.duration = catalogs, orders, front_ends, duration
+        self.rate = 25.0
+        self.quiet = False
+        self.items = 4
+
+    @classmethod
+    def of(cls, seed: int) -> Shape:
+        """Every third history has catalogs only."""
+        return cls(2 + seed % 2, 0 if seed % 3 == 0 else 2 + seed // 2 % 2, 1 + seed // 4 % 2)
+
+
+def _tier(role: Role, count: int) -> tuple[Node, ...]:
+    first = {Role.CATALOG: 5000, Role.ORDER: 5001, Role.FRONTEND: 5002}[role]
+    return tuple(Node(role, index, "localhost", first + 3 * index) for index in range(count))
+
+
+class Simulation:
+    """A store in a world of its own."""
+
+    def __init__(self, seed: int, shape: Shape | None = None, trace: Callable[[str], None] | None = None) -> None:
+        self.seed = seed
+        self.shape = shape = shape or Shape.of(seed)
+        self.world = World(seed, trace)
+        random = self.world.random
+        self.cluster = Cluster(
+            _tier(Role.CATALOG, shape.catalogs),
+            _tier(Role.ORDER, shape.orders),
+            _tier(Role.FRONTEND, shape.front_ends),
+        )
+        loss = 0.0 if shape.quiet else random.choice([0, 0.01, 0.05, 0.1])
+        delay = 0.003 if shape.quiet else random.choice([0.003, 0.01, 0.03])
+        self.network = Network(self.world, loss, delay, wire=seed % 8 == 7)
+        window = random.choice([6, 40, 8192])
+        self.boot_window = random.choice([2, 8, 1024])
+        self.timing = Timing(
+            lease=LEASE,
+            heartbeat=LEASE / 4,
+            silence=LEASE * 1.25,
+            recovery_wait=1.0,
+            register_poll=0.8,
+            recheck=0.3,
+            status_fresh=0.5,
+            batch=64,
+            chunk=3,
+            window=window,
+        )
+        self.front_end_settings = Settings(0.25, LEASE / 4, PATIENCE)
+        self.items = list(range(1, shape.items + 1))
+        stock = random.randint(3, 12)
+        self.opening = [NewBook(f"book {item}", "t1", 1000 + item, stock, item) for item in self.items]
+        self.starting: ReplicaProcess | None = None
+        self.nodes: dict[str, Process] = {
+            node.name: _ROLES[node.role](self, node) for node in self.cluster.nodes
+        }
+        self.network.nodes = self.nodes
+        self.registers = {
+            str(role): AtomicRegister(self.network, tuple(node.name for node in self.cluster.tier(role)))
+            for role in (Role.CATALOG, Role.ORDER)
+            if self.cluster.tier(role)
+        }
+        self.clients = Clients(self, shape.rate)
+        watch.begin(self.world)
+        watch.make_membership = self._membership
+        watch.current_epoch = lambda tier: self.registers[tier].view.epoch
+        for node in self.nodes.values():
+            self.world.at(random.uniform(0, 0.05), node.boot)
+
+    def _membership(self, core: Any, known: Any, on_value: Any) -> AtomicMembership:
+        assert self.starting is not None
+        return AtomicMembership(core, known, on_value, self.registers[self.starting.tier], self.starting)
+
+    def replicas(self, tier: str | None = None) -> list[ReplicaProcess]:
+        """The replicas, of one tier or of both."""
+        return [
+            node
+            for node in self.nodes.values()
+            if isinstance(node, ReplicaProcess) and (tier is None or node.tier == tier)
+        ]
+
+    # ---- the course of a history
+
+    def run(self) -> str | None:
+        """What is wrong, or None."""
+        try:
+            self.world.run_until(0.5)
+            self.clients.start()
+            self.world.at(0.3, self._fault)
+            self.world.run_until(self.shape.duration)
+            self.heal()
+            self.finish()
+        except Violation as violation:
+            return str(violation)
+        return self.verdict()
+
+    def finish(self) -> None:
+        """Everything works again: all must settle and serve, and then be at rest."""
+        healed = self.world.now
+        self.world.run_until(healed + 1.5)
+        self.clients.stopped = True
+        while not self.settled():
+            self.world.run_until(self.world.now + 0.05)
+            if self.world.now > healed + SETTLES_WITHIN:
+                raise Violation(f"not settled {SETTLES_WITHIN} s after everything works again: {self.states()}")
+        self.world.sometimes["settled after (ms, sum)"] += round(1000 * (self.world.now - healed))
+        probes = self._probe()
+        while not all(task.done for task in probes):
+            self.world.run_until(self.world.now + 0.02)
+            if self.world.now > healed + SETTLES_WITHIN + 1:
+                raise Violation(f"not served, though everything works: {self.states()}")
+        while not self.at_rest():
+            self.world.run_until(self.world.now + 0.05)
+            if self.world.now > healed + SETTLES_WITHIN + ORDERS_WITHIN:
+                raise Violation(f"not at rest: {self.states()}, {len(self.sold())} sales, {len(self.ordered())} orders")
+
+    def _probe(self) -> list[Any]:
+        """One purchase and one look through each front end."""
+        probes = []
+        for node in self.nodes.values():
+            if isinstance(node, FrontEndProcess):
+                probes += [self.clients.buy_one(1), self.clients.read_one(1)]
+        return probes
+
+    def settled(self) -> bool:
+        """All are RUNNING members of the view that counts, and nothing is under way."""
+        for replica in self.replicas():
+            view = self.registers[replica.tier].view
+            core = replica.driver.replica
+            if not replica.up or replica.frozen or core.mode != "RUNNING" or core.view != view:
+                return False
+            if len(view.members) != len(self.replicas(replica.tier)) or view.sources != frozenset(view.members):
+                return False
+        return True
+
+    def at_rest(self) -> bool:
+        """Nothing waits anywhere, and every sale has its order."""
+        for replica in self.replicas():
+            core = replica.driver.replica
+            if core._writes.pending or core.queued or (replica.store and replica.store.pending):
+                return False
+        return not self.cluster.orders or len(self.sold()) == len(self.ordered())
+
+    def sold(self) -> list[str]:
+        from pygmy.messages.operations import Sold
+
+        disk = self.replicas("catalog")[0].disk
+        return [op_id for op_id, found in disk.entries.items() if isinstance(found.entry.outcome, Sold)]
+
+    def ordered(self) -> list[Order]:
+        return [row for row in self.replicas("order")[0].disk.rows.values() if isinstance(row, Order)]
+
+    def states(self) -> str:
+        """How the replicas are, for people."""
+        return ", ".join(
+            f"{r.name} {r.driver.replica.mode if r.up else 'DOWN'} epoch {r.driver.replica._core.epoch}"
+            f" head {r.driver.replica.log.head} queue {r.driver.replica.queued}"
+            for r in self.replicas()
+        ) + f"; registers {[register.view for register in self.registers.values()]}"
+
+    # ---- the verdict
+
+    def verdict(self) -> str | None:
+        """Copies are equal, the rows are what the log says, and the checker agrees with what clients saw."""
+        for tier in self.registers:
+            disks = {replica.name: replica.disk for replica in self.replicas(tier)}
+            first = next(iter(disks.values()))
+            for name, disk in disks.items():
+                if disk.log != first.log:
+                    return f"{name}'s log differs from the others' at the end"
+                if disk.rows != first.rows:
+                    return f"{name}'s rows differ from the others' at the end"
+            if [batch.version for batch in first.log] != watch.chosen[tier]:
+                return f"the {tier} log is not what was chosen"
+        verdict = check(self.history(), quiet=True)
+        return verdict.problems[0] if verdict.problems else None
+
+    def history(self) -> Iterator[Any]:
+        """As `pygmy.checker.history` describes it."""
+        yield from self.clients.records()
+        for tier in self.registers:
+            replicas = self.replicas(tier)
+            for batch in replicas[0].disk.log:
+                for index, entry in enumerate(batch.entries):
+                    yield Logged("catalog" if tier == "catalog" else "order", batch.version, index, entry)
+            for replica in replicas:
+                rows = replica.disk.rows.values()
+                if tier == "catalog":
+                    yield Stock(replica.name, tuple(row for row in rows if isinstance(row, Book)))
+
+    # ---- faults
+
+    def heal(self) -> None:
+        """Everything works from now on."""
+        self.world.say("HEAL")
+        self.healed = True
+        self.network.cut, self.network.loss, self.network.dropped = set(), 0.0, set()
+        for register in self.registers.values():
+            register.unreachable.clear()
+        for node in self.nodes.values():
+            if isinstance(node, ReplicaProcess):
+                self.unstick(node)
+            node.boot()
+            node.thaw()
+
+    healed = False
+
+    def stick(self, node: ReplicaProcess) -> None:
+        """Its disk hangs from now on."""
+        node.stuck = True
+        if node.store is not None:
+            node.store.stuck = True
+
+    def unstick(self, node: ReplicaProcess) -> None:
+        node.stuck = False
+        if node.up and node.store is not None and node.store.stuck:
+            node.store.unstick()
+
+    def _fault(self) -> None:
+        """One fault, and then the next."""
+        if self.healed or self.shape.quiet:
+            return
+        random, world = self.world.random, self.world
+        node = random.choice(list(self.nodes.values()))
+        dice = random.random()
+        if dice < 0.35:
+            self._kill(node)
+            if dice < 0.03:
+                self._kill_all(list(self.nodes.values()))
+            elif dice < 0.08:
+                self._kill_all([other for other in self.nodes.values() if other.node.role == node.node.role])
+        elif dice < 0.40:
+            world.sometimes["leaves"] += 1
+            node.leave()
+        elif dice < 0.62 and not node.frozen:
+            world.sometimes["pauses"] += 1
+            node.freeze()
+            world.at(random.choice([0.1, 0.5, 0.9, 1.5]), node.thaw)
+        elif dice < 0.66 and isinstance(node, ReplicaProcess):
+            world.sometimes["stuck disks"] += 1
+            self.stick(node)
+            world.at(random.uniform(0.1, 1.0), self.unstick, node)
+        else:
+            self._cut()
+        world.at(random.uniform(0.15, 1.0), self._fault)
+
+    def _kill_all(self, nodes: list[Process]) -> None:
+        self.world.sometimes["power cuts"] += 1
+        for node in nodes:
+            self._kill(node)
+
+    def _kill(self, node: Process) -> None:
+        if node.up:
+            self.world.sometimes["kills"] += 1
+            node.kill()
+            self.world.at(self.world.random.choice([0.01, 0.05, 0.3, 1.0]), lambda: self.healed or node.boot())
+
+    def _cut(self) -> None:
+        random, names = self.world.random, list(self.nodes)
+        self.world.sometimes["cuts"] += 1
+        side = {name for name in names if random.random() < 0.5}
+        cut = {(a, b) for a in names for b in names if (a in side) != (b in side)}
+        if random.random() < 0.3:  # one way only
+            cut = {(a, b) for a, b in cut if a in side}
+        self.network.cut = cut
+        self.world.say(f"CUT {sorted(cut)}")
+
+        def mend() -> None:
+            self.network.cut = set()
+
+        self.world.at(random.uniform(0.1, 1.2), mend)
+
+
+_ = Mark
