@@ -341,6 +341,16 @@ async def test_star_and_http_1_0_are_answered(serve):
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_target_with_scheme_and_host_is_the_same_as_without(serve):
+    server = await serve()
+    talk = await server.talk()
+    for target, path in [(b"http://host:1/books?x", b"/books"), (b"HTTPS://host", b"/"), (b"http://h?x", b"/")]:
+        await talk.say(b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % target).hears(b"<%s 0>" % path)
+    limited = b"POST http://host/small HTTP/1.1\r\nContent-Length: 99999999\r\n\r\n"
+    assert problem(await talk.say(limited).end())["status"] == 413
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_shortcut_answers_whole_requests_on_a_quiet_connection_only(serve):
     asked = []
 

@@ -1,5 +1,6 @@
 """One connection of a `BoundedSite`. Garbage gets problem+json and is closed; nothing waits for a slow client."""
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import ITCPTransport
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from pygmy.web.site import BoundedSite
 
 log = Logger()
+_ABSOLUTE = re.compile(rb"https?://[^/?]*", re.IGNORECASE)
 
 
 class BoundedRequest(Request):
@@ -123,6 +125,7 @@ class BoundedChannel(HTTPChannel):
 
     def allHeadersReceived(self) -> None:
         """Refuse a body by its announced length, before asking for it or storing any of it."""
+        self._path = origin_form(self._path)
         request = self.requests[-1]
         request.body_limit = self._limits.body_at(self._path.partition(b"?")[0])
         if self.length is not None and self.length > request.body_limit:
@@ -206,6 +209,15 @@ class BoundedChannel(HTTPChannel):
         """The client does not read its answers as fast as they come."""
         self._since = self._seconds()
         super().pauseProducing()
+
+
+def origin_form(target: bytes) -> bytes:
+    """The target without `http://host`, which a server must accept as well (RFC 9112, 3.2.2)."""
+    absolute = _ABSOLUTE.match(target)
+    if absolute is None:
+        return target
+    rest = target[absolute.end() :]
+    return rest if rest.startswith(b"/") else b"/" + rest
 
 
 def _raw_answer(problem: Problem, sent_id: bytes | None) -> bytes:
