@@ -551,16 +551,21 @@ def test_books_are_added_changed_and_removed_by_admins_only(shop: Shop) -> None:
     assert ChangeBook(8, increment=5) in asked
 
 
-@pytest.mark.parametrize(("outcome", "status"), [(NoSuchBook((8,)), 404), (OutOfRange(8, -1), 409), (Reused(), 422)])
+@pytest.mark.parametrize(("outcome", "status"), [(NoSuchBook((8,)), 404), (OutOfRange(8, 4), 409), (Reused(), 422)])
 def test_a_change_that_is_refused_says_why_and_is_not_repeated(shop: Shop, outcome: Any, status: int) -> None:
     shop.all_answer(Execute, lambda _: Executed(Result(outcome, 0)))
     answer = shop.ask("PATCH", "/books/8", {"count": 1}, ADMIN)
     assert answer.status == status
     assert answer.header("Idempotency-Key")
+    if status == 409:
+        assert (answer.json["count"], answer.json["detail"]) == (
+            4,
+            "Book 8 has 4 copies; the change would leave it outside 0..1,000,000,000.",
+        )
     assert len(shop.backs["catalog-1"].bodies(Execute)) == 0
 
 
-@pytest.mark.parametrize(("outcome", "status"), [(NoSuchBook((8,)), 503), (OutOfRange(8, -1), 503), (Reused(), 422)])
+@pytest.mark.parametrize(("outcome", "status"), [(NoSuchBook((8,)), 503), (OutOfRange(8, 4), 503), (Reused(), 422)])
 def test_an_unrecorded_refusal_after_an_unanswered_try_settles_nothing(shop: Shop, outcome: Any, status: int) -> None:
     shop.backs["catalog-0"].answers[Execute] = silence
     shop.backs["catalog-1"].answers[Execute] = lambda _: Executed(Result(outcome, 0))

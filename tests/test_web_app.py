@@ -14,7 +14,7 @@ from pygmy.errors import Problem, outcome_unknown, unavailable
 from pygmy.peers import http_client
 from pygmy.web.app import make_app, root_resource, shield
 from pygmy.web.auth import Secrets
-from pygmy.web.contract import BuyBody
+from pygmy.web.contract import BuyBody, ChangeBody
 from pygmy.web.ids import uuid7
 from pygmy.web.metrics import Metrics
 from pygmy.web.openapi import Auth, Route
@@ -62,6 +62,7 @@ class Store:
             get("/member", lambda r: write_json(r, 200, 1), auth=Auth.MEMBER),
             Route(path="/buy", handler=self.buy, **post),
             Route(path="/must", handler=lambda r: write_json(r, 200, read_json(r, BuyBody)), **post),
+            Route(path="/title", handler=lambda r: write_json(r, 200, read_json(r, ChangeBody)), **post),
             *common_routes(
                 health=lambda: self.health,
                 cluster=lambda: ClusterBody("x", (NodeStatus("catalog-0", "catalog", "u", "RUNNING"),)),
@@ -265,9 +266,19 @@ def test_a_bad_query_gets_400_saying_what_was_expected(store, sent, said):
     assert said in body["detail"]
 
 
-@pytest.mark.parametrize("text", ["0", "-1", "x", "1.0", "01", "9" * 30, "%2B1"])
+@pytest.mark.parametrize("text", ["0", "-1", "x", "1.0", "01", "%2B1"])
 def test_a_book_id_that_is_not_a_positive_integer_gets_400(store, text):
     assert store.ask("GET", f"/books/{text}")[0] == 400
+
+
+@pytest.mark.parametrize("digits", [19, 30, 5000])
+def test_a_book_id_that_no_book_can_have_gets_404(store, digits):
+    assert store.ask("GET", f"/books/{'9' * digits}")[0] == 404
+
+
+def test_a_text_with_control_characters_is_refused_in_words(store):
+    _, _, body = store.ask("POST", "/title", {"Content-Type": "application/json"}, b'{"title": "a\\nb"}')
+    assert body["detail"] == "Expected `str` without control characters at `title` in the body."
 
 
 def bearer(secret):

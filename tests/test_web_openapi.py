@@ -125,6 +125,17 @@ def test_bodies_and_errors_are_described_by_the_types_that_validate(made):
     assert [part["name"] for part in operations(made)["GET", "/books"]["parameters"]][:2] == ["topic", "limit"]
 
 
+def test_what_the_document_says_of_headers_is_what_is_enforced(made):
+    parameters = operations(made)["PATCH", "/books/{item}"]["parameters"]
+    schemas = {part["name"]: part["schema"] for part in parameters if part["in"] == "header"}
+    assert schemas["X-Request-ID"] == {"type": "string"}  # none is refused
+    key = re.compile(schemas["Idempotency-Key"]["pattern"])
+    for text in ["k", '"k"', "k" * 255, '"' + "k" * 255 + '"', 'a"']:
+        assert key.search(text), text
+    for text in ["", '""', '"k', "a b", "k" * 256, '"a"b', "\u00e9"]:
+        assert not key.search(text), text
+
+
 def test_two_nodes_of_one_process_count_apart():
     one, two = Metrics("catalog", "catalog-0"), Metrics("catalog", "catalog-1")
     one.cache_hits("books", 3)

@@ -183,7 +183,7 @@ class NoSuchBook(Struct, frozen=True, tag="no_such_book"):
 
 
 class OutOfRange(Struct, frozen=True, tag="out_of_range"):
-    """Refused and not recorded: the change would leave this count, outside 0..1,000,000,000."""
+    """Refused and not recorded: of `count` copies the change would leave a number outside 0..1,000,000,000."""
 
     item: int
     count: int

@@ -18,8 +18,8 @@ def refusal(outcome: Outcome) -> Problem | None:
 
 
 def out_of_range(outcome: OutOfRange) -> Problem:
-    """409: the change would leave a count that no book can have."""
-    detail = f"Book {outcome.item} would be left with {outcome.count} copies; expected 0..1,000,000,000."
+    """409: the change would leave a count that no book can have; `count` is what there is."""
+    detail = f"Book {outcome.item} has {outcome.count} copies; the change would leave it outside 0..1,000,000,000."
     return Problem(409, "Count out of range", detail, item=outcome.item, count=outcome.count)
 
 

@@ -211,7 +211,7 @@ class Writing:
                 handler=self.change,
                 summary="Change a book's title, topic, cost or count",
                 answers={200: BookBody},
-                body=ChangeBody,
+                body=Annotated[ChangeBody, Meta(extra_json_schema={"minProperties": 1})],
                 errors=WRITE_ERRORS,
                 auth=Auth.ADMIN,
                 idempotent_key=True,

@@ -13,6 +13,7 @@ from msgspec import Struct
 import pygmy
 from pygmy.web.numbers import schema_of
 from pygmy.web.problems import PROBLEM_MEDIA, ProblemBody
+from pygmy.web.requests import KEY_PATTERN
 
 _REF = "#/components/schemas/{name}"
 _PART = re.compile(r"{(\w+)}")
@@ -114,14 +115,14 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
         {"name": name, "in": "path", "required": True, "schema": {"type": "integer", "minimum": 1}}
         for name in _PART.findall(route.path)
     ]
-    headers = [_header("X-Request-ID", 128)]
+    headers = [_header("X-Request-ID", {})]  # any is taken: one that cannot stand in a log line is replaced
     if route.idempotent_key:
-        headers.append(_header("Idempotency-Key", 255))
+        headers.append(_header("Idempotency-Key", {"pattern": f"^({KEY_PATTERN})$"}))
     return [*parts, *_query_parameters(route.query), *headers]
 
 
-def _header(name: str, longest: int) -> dict[str, Any]:
-    return {"name": name, "in": "header", "schema": {"type": "string", "minLength": 1, "maxLength": longest}}
+def _header(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"name": name, "in": "header", "schema": {"type": "string", **schema}}
 
 
 def _query_parameters(type: type[Struct] | None) -> list[dict[str, Any]]:

@@ -17,9 +17,13 @@ BODY_LIMIT = 64 * 1024
 REQUIRED: Any = object()
 
 _SANE_ID = re.compile(rb"[\x21-\x7e]{1,128}\Z")
-_KEY = re.compile(rb'"([\x21\x23-\x7e]{1,255})"\Z|([\x21\x23-\x7e][\x21-\x7e]{0,254})\Z')
+# Quoted, or bare; in words that Python and JSON Schema share.
+KEY_PATTERN = r'"([\x21\x23-\x7e]{1,255})"|([\x21\x23-\x7e][\x21-\x7e]{0,254})'
+_KEY = re.compile(KEY_PATTERN.encode("ascii"))
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})\Z", re.ASCII)
+_POSITIVE = re.compile(r"[1-9][0-9]*\Z", re.ASCII)
 _JSON_MEDIA = re.compile(rb"application/(?:[a-z0-9.!#$&^_-]+\+)?json\s*(?:;|\Z)", re.IGNORECASE)
+_PATTERN = re.compile(r"matching regex '.*'")
 _ENCODER = msgspec.json.Encoder()
 
 
@@ -48,7 +52,7 @@ def idempotency_key(request: IRequest) -> str | None:
     sent = request.requestHeaders.getRawHeaders(b"Idempotency-Key")
     if not sent:
         return None
-    found = _KEY.match(sent[0]) if len(sent) == 1 else None
+    found = _KEY.fullmatch(sent[0]) if len(sent) == 1 else None
     if found is None:
         raise bad_request("Idempotency-Key: expected one of 1 to 255 visible ASCII characters, quoted or bare.")
     return cast(bytes, found[1] or found[2]).decode("ascii")
@@ -87,8 +91,9 @@ def _decoder(type: type[Any]) -> "msgspec.json.Decoder[Any]":
 
 
 def _explained(error: Exception) -> str:
-    """msgspec's "Expected `int` - at `$.x`" with its path in words."""
-    return str(error).replace(" - at `$.", " at `").replace(" - at `$[", " at `[").replace(" - at `$`", "")
+    """msgspec's "Expected `int` - at `$.x`" with its path, and the one pattern that bodies have, in words."""
+    said = _PATTERN.sub("without control characters", str(error))
+    return said.replace(" - at `$.", " at `").replace(" - at `$[", " at `[").replace(" - at `$`", "")
 
 
 def too_large(limit: int) -> Problem:
@@ -130,9 +135,11 @@ def _is_integer(hint: Any) -> bool:
 
 
 def positive(text: str, what: str) -> int:
-    """A positive integer from a path (`what` names it, e.g. "book id"), else 400."""
-    if not _INTEGER.match(text) or int(text) < 1:
+    """A positive integer from a path (`what` names it, e.g. "book id"), else 400; 404 beyond all that are given."""
+    if not _POSITIVE.match(text):
         raise bad_request(f"Expected a positive integer as {what}.")
+    if not _INTEGER.match(text):
+        raise Problem(404, "Not found", f"No {what} is that high.")
     return int(text)
 
 
