@@ -56,7 +56,8 @@ class Writes:
         if self._flight:
             self.queue = self._flight.taken + self.queue
         self._flight = self._acked = None
-        self._clear_pending()
+        # Not as after a commit: what was pending is not known to be chosen, so whoever waits to read it waits on.
+        self.pending, self.pending_keys = None, frozenset()
         self._tokens = {}
 
     def abandon_all(self, why: str) -> None:
