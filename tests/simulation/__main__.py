@@ -30,6 +30,9 @@ def main(arguments: list[str]) -> int:
                 print(f"seed {seed}: {problem}", flush=True)
                 if options.stop:
                     break
+            if seed % 100 == 99:
+                told = f"{seed - options.seed + 1} histories, {broken} broken, {time.process_time() - started:.0f} s"
+                print(told, file=sys.stderr, flush=True)
     spent = time.process_time() - started
     done = seed - options.seed + 1
     print(f"{done} histories, {broken} broken, {1000 * spent / done:.0f} ms each, {steps // done} steps each")

@@ -89,15 +89,13 @@ def _activate(original: Any, self: ViewChange) -> None:
     """The leader's tentative batch, if any, is chosen now."""
     core, tier = self._core, tier_of(self._core)
     head, chosen = core.log.head, watch.chosen[tier]
-    if core.epoch == watch.current_epoch(tier):  # else it has not heard of its removal yet
-        if head[1] < len(chosen):
-            watch.world.violate(f"{core.me} leads epoch {core.epoch} with head {head}, but {len(chosen)} are chosen")
-        if head[1] > len(chosen):
-            watch.count("tentative batch adopted")
-        if head[1]:
-            for version in (core.log.previous, head):
-                if version is not None and version[1]:
-                    watch.choose(tier, version)
+    if head[1] < len(chosen) and core.epoch == watch.current_epoch(tier):  # else it has not heard of its removal yet
+        watch.world.violate(f"{core.me} leads epoch {core.epoch} with head {head}, but {len(chosen)} are chosen")
+    if head[1] > len(chosen):
+        watch.count("tentative batch adopted")
+    for version in (core.log.previous, head):
+        if version is not None and version[1]:
+            watch.choose(tier, version)
     original(self)
 
 

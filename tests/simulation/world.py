@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+MOST_STEPS = 200_000
 EPOCH = 1_700_000_000.0  # what wall clocks show at the beginning
 
 
@@ -51,6 +52,8 @@ class World:
         """Let time pass, up to `end` or the first violation."""
         while self.problem is None and self._events and self._events[0][0] <= end:
             self.step()
+            if self.steps > MOST_STEPS:
+                raise Violation(f"more than {MOST_STEPS} events: it does not come to rest")
         if self.problem is not None:
             raise Violation(self.problem)
         self.now = max(self.now, end)
@@ -102,7 +105,8 @@ class NodeClock:
         if kwargs:
             raise TypeError("not simulated")
         timer = Timer(call, args)
-        self.world.at(delay / self._rate, self._fire, timer)
+        # Never before its time: rounding must not make a loop call itself again at the same moment.
+        self.world.at(delay / self._rate + 1e-9, self._fire, timer)
         return timer
 
     def _fire(self, timer: Timer) -> None:
