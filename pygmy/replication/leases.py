@@ -23,6 +23,10 @@ class Leases:
         self._granted[(peer, incarnation)] = now
         self._heard[peer] = now
 
+    def hear(self, peer: str, now: float) -> None:
+        """A sign of life that is not answered."""
+        self._heard[peer] = now
+
     def release(self, peer: str, incarnation: int) -> None:
         """The peer has given up its lease itself."""
         self._granted.pop((peer, incarnation), None)

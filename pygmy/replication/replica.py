@@ -90,7 +90,8 @@ class Replica:
     def tick(self, now: float, wall: int) -> list[Effect]:
         """A heartbeat is due: send it, and repeat everything unanswered."""
         core = self._at(now, wall)
-        if core.mode != "INIT" and not core.leaving:  # whoever leaves wants no more grants
+        # Whoever leaves wants no more grants; one whose disk hangs must count as failed, and not the others for it.
+        if core.mode != "INIT" and not core.leaving and not core.stalled():
             beat = Heartbeat(core.incarnation, core.epoch, core.log.head, core.log.head_hash, now)
             core.broadcast(beat)
             core.leases.forget_before(now)
@@ -223,6 +224,7 @@ class Replica:
             return
         if beat.epoch == view.epoch and view.members.get(sender) == beat.incarnation:
             if core.stalled():
+                core.leases.hear(sender, core.now)
                 return  # a disk that hangs is a failure: let the others go on without this node
             if core.mode == "RUNNING" and beat.head == core.log.head and beat.head_hash != core.log.head_hash:
                 raise LogBroken(f"{sender} has another history up to {beat.head}: the copies have diverged")
