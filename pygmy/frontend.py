@@ -122,10 +122,13 @@ class FrontEnd(MultiService):
     def _start_with(self, client: HTTPClient, settings: Settings) -> None:
         """The loops that run while this service does."""
         nodes = (*self._cluster.catalogs, *self._cluster.orders)
-        self.heartbeats = Heartbeats(
-            nodes, self.tiers, client, self._metrics, self._clock, self._now, settings.heartbeat
-        )
+        beat = (client, self._metrics, self._clock, self._now, settings.heartbeat)
+        self.heartbeats = Heartbeats(nodes, self.tiers, *beat)
         self.heartbeats.setServiceParent(self)
+        # Nothing is sent to other front ends; people who look here want to know of them all the same.
+        neighbours = tuple(node for node in self._cluster.frontends if node != self._node)
+        self._neighbours = Heartbeats(neighbours, {Role.FRONTEND: _balancer(self._cluster, Role.FRONTEND)}, *beat)
+        self._neighbours.setServiceParent(self)
         Ticking(self._tally.hand_over, self._clock, settings.renewal).setServiceParent(self)
         if self.cache is not None:
             catalogs = tuple(node.name for node in self._cluster.catalogs)
@@ -186,23 +189,14 @@ class FrontEnd(MultiService):
         )
 
     def condition(self) -> ClusterBody:
-        """What this front end sees of every node; it hears nothing from other front ends."""
+        """What this front end sees of every node."""
         return ClusterBody(self._node.name, tuple(map(self._status, self._cluster.nodes)))
 
     def _status(self, node: Node) -> NodeStatus:
         if node == self._node:
             own = self.health()
-            return NodeStatus(node.name, str(node.role), node.url, own.state, own.epoch, None, 0.0)
-        heard = self.heartbeats.heard.get(node.name)
-        if heard is None:
-            return NodeStatus(node.name, str(node.role), node.url, self._standing(node, "UNKNOWN"))
-        state = self._standing(node, heard.health.state)
-        age = round(self._now() - heard.at, 3)
-        return NodeStatus(node.name, str(node.role), node.url, state, heard.health.epoch, None, age)
-
-    def _standing(self, node: Node, otherwise: str) -> str:
-        tier = self.tiers.get(node.role)
-        return "DOWN" if tier is not None and tier.is_down(node.name) else otherwise
+            return NodeStatus(node.name, str(node.role), node.url, own.state, own.epoch, heartbeat=0.0)
+        return (self._neighbours if node.role is Role.FRONTEND else self.heartbeats).status(node)
 
 
 def _balancer(cluster: Cluster, role: Role) -> Balancer:

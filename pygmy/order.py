@@ -85,9 +85,10 @@ class OrderServer(MultiService):
         gate = Gate(IN_FLIGHT)
         self.catalogs = Forwarder(catalogs, urls, links, gate, metrics, clock, now, PATIENCE)
         metrics.watch("sales under way", lambda: gate.inside)
-        Heartbeats(
+        self._heartbeats = Heartbeats(
             cluster.catalogs, {Role.CATALOG: catalogs}, client, metrics, clock, now, interval=1.0
-        ).setServiceParent(self)
+        )
+        self._heartbeats.setServiceParent(self)
         Reconciler(ledger, self.catalogs, clock, wall).setServiceParent(self)
 
     # ---- calls from other nodes
@@ -178,8 +179,8 @@ class OrderServer(MultiService):
         return health_body(self._node, self._ledger.condition())
 
     def cluster(self) -> ClusterBody:
-        """The tier as this replica sees it."""
-        return cluster_body(self._cluster, self._node, self._ledger.peers())
+        """The tier as this replica hears it, and the catalogs by their heartbeats."""
+        return cluster_body(self._cluster, self._node, self._ledger.peers(), self._heartbeats)
 
 
 def _same_request(buy: Buy, order: Order) -> Order:

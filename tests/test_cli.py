@@ -322,7 +322,7 @@ NODES = ["catalog-0", "catalog-1", "order-0", "order-1", "frontend-0"]
 def test_the_verdict_says_in_one_line_how_the_store_is() -> None:
     well = [_node(name) for name in NODES]
     assert verdict(_health(), well) == "Open. Every tier has 2 copies."
-    hurt = [_node(name, "down (refused)" if name == "order-1" else "RUNNING") for name in NODES]
+    hurt = [_node(name, "DOWN", why="refused") if name == "order-1" else _node(name) for name in NODES]
     assert verdict(_health(), hurt) == "Open, but order has 1 copy: order-1 is down (refused)."
     down = [_node(name, "DOWN" if name == "catalog-1" else "RUNNING") for name in NODES]
     assert verdict(_health(), down) == "Open, but catalog has 1 copy: catalog-1 is down."

@@ -40,6 +40,7 @@ from pygmy.routes.shortcut import asked_for
 from pygmy.routes.writing import Writing
 from pygmy.web.app import make_app, root_resource
 from pygmy.web.metrics import Metrics
+from pygmy.web.status import Health
 from tests.support.shop import ADMIN, MEMBER, SECRETS, Asked, Shop, book, filled, listed, order, renewed
 
 SOLD_OUT = Problem(409, "Out of stock", "There are too few copies.", item=1, count=0)
@@ -664,8 +665,28 @@ def test_the_cluster_as_seen_from_here(shop: Shop) -> None:
     nodes = {node["node"]: node for node in shop.get("/cluster").json["nodes"]}
     assert list(nodes) == ["catalog-0", "catalog-1", "order-0", "order-1", "frontend-0"]
     assert (nodes["catalog-0"]["state"], nodes["catalog-0"]["url"]) == ("RUNNING", "http://a:5000")
-    assert (nodes["order-1"]["state"], nodes["order-1"]["heartbeat"]) == ("DOWN", 1.1)
+    down = nodes["order-1"]
+    assert (down["state"], down["why"], down["heartbeat"]) == ("DOWN", "refused", 1.1)
     assert nodes["order-0"]["heartbeat"] < 0.2
+
+
+def test_how_far_a_replica_is_behind_those_that_serve(shop: Shop) -> None:
+    shop.backs["order-0"].health = Health("Healthy", "order", "order-0", "RUNNING", 3, 2, head=90)
+    shop.backs["order-1"].health = Health("Catching up.", "order", "order-1", "SYNC", 3, 2, head=70)
+    shop.advance(1.1)
+    nodes = {node["node"]: node for node in shop.get("/cluster").json["nodes"]}
+    lags = {name: nodes[name]["lag"] for name in ("order-0", "order-1", "catalog-1")}
+    assert lags == {"order-0": 0, "order-1": 20, "catalog-1": None}
+
+
+def test_other_front_ends_are_seen_and_matter_to_nobody(open_shop: Callable[..., Shop]) -> None:
+    shop = open_shop("a\na\na, b, c\n")
+    shop.backs["frontend-2"].up = False
+    shop.advance(1.1)
+    nodes = {node["node"]: node for node in shop.get("/cluster").json["nodes"]}
+    states = [(nodes[f"frontend-{number}"]["state"], nodes[f"frontend-{number}"]["why"]) for number in range(3)]
+    assert states == [("RUNNING", ""), ("RUNNING", ""), ("DOWN", "refused")]
+    assert shop.get("/health").status == 200
 
 
 def test_log_lines_and_calls_carry_the_clients_request_id(shop: Shop) -> None:

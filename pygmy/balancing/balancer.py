@@ -32,6 +32,10 @@ class Balancer:
         """It cannot be reached."""
         return self._standing[replica] is Standing.DOWN
 
+    def why(self, replica: str) -> str:
+        """What is wrong with it ("": nothing)."""
+        return self._why[replica]
+
     def running(self) -> tuple[str, ...]:
         """The replicas that serve."""
         return tuple(name for name in self._replicas if self._standing[name] is Standing.RUNNING)

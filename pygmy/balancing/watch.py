@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from msgspec import Struct
+from msgspec.structs import replace
 from treq.client import HTTPClient
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
@@ -14,7 +15,7 @@ from pygmy.balancing.balancer import Balancer
 from pygmy.cluster import Node, Role
 from pygmy.peers import LinkDown, get_json
 from pygmy.web.metrics import Metrics
-from pygmy.web.status import Health
+from pygmy.web.status import Health, NodeStatus
 
 log = Logger()
 RUNNING = "RUNNING"
@@ -55,7 +56,7 @@ class Ticking(Service):
 
 
 class Heartbeats(Ticking):
-    """Asks every back end for its /health each `interval` seconds; the answer decides where requests go."""
+    """Asks every one of `nodes` for its /health each `interval` seconds; the answer decides where requests go."""
 
     def __init__(
         self,
@@ -69,7 +70,7 @@ class Heartbeats(Ticking):
     ) -> None:
         super().__init__(self._tick, clock, interval)
         self.heard: dict[str, Heard] = {}
-        self._nodes = nodes
+        self.nodes = nodes
         self._tiers = tiers
         self._client = client
         self._metrics = metrics
@@ -82,10 +83,27 @@ class Heartbeats(Ticking):
     @property
     def settled(self) -> bool:
         """Every node has been asked once, with or without an answer."""
-        return len(self._asked) == len(self._nodes)
+        return len(self._asked) == len(self.nodes)
+
+    def status(self, node: Node) -> NodeStatus:
+        """The node by its last answer; DOWN, and why, while it gives none."""
+        tier, heard = self._tiers[node.role], self.heard.get(node.name)
+        status = NodeStatus(node.name, str(node.role), node.url, "UNKNOWN", why=tier.why(node.name))
+        if heard is not None:
+            health, ago = heard.health, round(self._now() - heard.at, 3)
+            status = replace(
+                status, state=health.state, epoch=health.epoch, lag=self._lag(tier, health), heartbeat=ago
+            )
+        return replace(status, state="DOWN") if tier.is_down(node.name) else status
+
+    def _lag(self, tier: Balancer, health: Health) -> int | None:
+        """How many seqs it is behind the first of those that serve; all are asked at the same time."""
+        serving = [self.heard[name].health.head for name in tier.running() if name in self.heard]
+        heads = [head for head in serving if head is not None]
+        return None if health.head is None or not heads else max(0, max(heads) - health.head)
 
     def _tick(self) -> None:
-        for node in self._nodes:
+        for node in self.nodes:
             if node.name not in self._asking:
                 self._asking.add(node.name)
                 asking = Deferred.fromCoroutine(self._ask(node))

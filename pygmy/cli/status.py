@@ -85,7 +85,7 @@ def _copies(count: int) -> str:
 
 def _condition(node: NodeStatus) -> str:
     """`down (refused)`, `still syncing`."""
-    words = {"SYNC": "still syncing", "INIT": "just starting", "DOWN": "down"}
+    words = {"SYNC": "still syncing", "INIT": "just starting", "DOWN": f"down ({node.why})" if node.why else "down"}
     return words.get(node.state, node.state)
 
 

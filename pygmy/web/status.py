@@ -12,8 +12,11 @@ from pygmy.web.requests import write_bytes, write_json
 HEALTHY = "Healthy"
 
 
-class Health(Struct, frozen=True):
-    """The body of /health. 200 iff `message` is "Healthy", else 503 and `message` says why."""
+class Health(Struct, frozen=True, omit_defaults=True):
+    """The body of /health. 200 iff `message` is "Healthy", else 503 and `message` says why.
+
+    `head` is the seq of the newest batch that a replica holds (None: it keeps no log).
+    """
 
     message: str
     role: str
@@ -21,12 +24,13 @@ class Health(Struct, frozen=True):
     state: str
     epoch: int
     redundancy: int
+    head: int | None = None
 
 
 class NodeStatus(Struct, frozen=True):
     """A node as another one sees it.
 
-    `lag`: seqs behind (None: unknown); `heartbeat`: seconds since the last one.
+    `lag`: seqs behind (None: unknown); `heartbeat`: seconds since the last one; `why`: what is known to be wrong.
     """
 
     node: str
@@ -36,6 +40,7 @@ class NodeStatus(Struct, frozen=True):
     epoch: int | None = None
     lag: int | None = None
     heartbeat: float | None = None
+    why: str = ""
 
 
 class ClusterBody(Struct, frozen=True):

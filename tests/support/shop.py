@@ -125,7 +125,7 @@ class Shop:
         self.clock = Clock()
         self.clock.advance(1_000)
         cluster = parse_cluster(text)
-        self.backs = {node.name: BackEnd(node, self.clock) for node in (*cluster.catalogs, *cluster.orders)}
+        self.backs = {node.name: BackEnd(node, self.clock) for node in cluster.nodes if node != cluster.frontends[0]}
         self.wire = Wire(self.backs)
         self.log: list[str] = []
         self.events: list[dict[str, Any]] = []
