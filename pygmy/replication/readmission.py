@@ -41,13 +41,17 @@ class Readmission:
         """Start the round, or repeat it."""
         if now < self._not_before:
             return
-        outcome = self._proposer.repeat(now)
-        if outcome is not None:
+        if self._proposer.repeat(now) is not None:
             self._backoff.fail(now)
+        self._start(cluster_id, now)
+
+    def _start(self, cluster_id: str, now: float) -> None:
         if not self._proposer.busy and self._backoff.ready(now):
             self._proposer.start(cluster_id, lambda value: value, now)
 
-    def receive(self, voter: str, reply: RegisterReply, now: float) -> tuple[Ballot, View | None] | None:
+    def receive(
+        self, voter: str, reply: RegisterReply, cluster_id: str, now: float
+    ) -> tuple[Ballot, View | None] | None:
         """Another voter's reply; what to begin with, once the round has succeeded."""
         outcome = self._proposer.receive(voter, reply, now) if voter != self._me else None
         if outcome is None:
@@ -55,4 +59,5 @@ class Readmission:
         if outcome.kind == "ok" and outcome.accepted is not None:
             return outcome.accepted, outcome.value
         self._backoff.fail(now)
+        self._start(cluster_id, now)
         return None

@@ -145,9 +145,10 @@ class Voter:
         self._send((sender,), reply)
 
     def _on_reply(self, sender: str, reply: RegisterReply, now: float) -> None:
-        if reply.register not in self._registers or reply.register in self._votes:
+        cluster_id = self.cluster_id
+        if cluster_id is None or reply.register not in self._registers or reply.register in self._votes:
             return
-        found = self._returning[reply.register].receive(sender, reply, now)
+        found = self._returning[reply.register].receive(sender, reply, cluster_id, now)
         if found is not None:
             ballot, value = found
             self._votes[reply.register] = Vote(ballot, ballot, value)
