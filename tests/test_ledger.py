@@ -1,0 +1,496 @@
+"""The driver: the core's wishes carried out, in order and once, on a disk that a test holds in its hands."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+import pytest
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+
+from pygmy.database import Boot, Store
+from pygmy.database.errors import StoreBroken
+from pygmy.errors import Problem
+from pygmy.ledger.catalog import ReplicatedCatalog
+from pygmy.ledger.driver import Place
+from pygmy.messages.internal import Invalidate, Invalidated, OneWay
+from pygmy.messages.operations import Line, NewBook, OpenStock, Result, Reused, Sell, Sold
+from pygmy.messages.replication import Leave, Update, Validate
+from pygmy.replication.timing import Timing
+from tests.support.inline_store import inline_store, now_of
+
+ONE = Sell((Line(1, 1),))
+STOCK = OpenStock((NewBook("One", "t", 3000, 100, 1), NewBook("Two", "t", 3000, 100, 2)), "digest")
+_decode = msgspec.json.Decoder(OneWay).decode
+WALL = 1_700_000_000_000
+
+
+class Held:
+    """A store whose answers come when a test lets them; what is asked of it happens at once, as on a real disk."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.hold: set[str] = set()
+        self.broken: Exception | None = None
+        self.waiting: list[tuple[str, Deferred[Any], Any]] = []
+        self.closed = False
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in ("commit", "find", "batches", "sales", "save_view"):
+            return getattr(self._store, name)
+
+        def call(*args: Any) -> Deferred[Any]:
+            done: Deferred[Any] = Deferred()
+            if name == "commit" and self.broken is not None:
+                done.errback(self.broken)
+                return done
+            result = getattr(self._store, name)(*args)
+            if name in self.hold:
+                self.waiting.append((name, done, result))
+                return done
+            return result  # type: ignore[no-any-return]
+
+        return call
+
+    def let(self, name: str) -> None:
+        """Everything of this kind that was held is answered; nothing more is held."""
+        self.hold.discard(name)
+        let = [job for job in self.waiting if job[0] == name]
+        self.waiting = [job for job in self.waiting if job[0] != name]
+        for _, done, result in let:
+            result.chainDeferred(done)
+
+    def close(self) -> Deferred[None]:
+        self.closed = True
+        return self._store.close()
+
+
+class Mail:
+    """Links that carry messages to other drivers in this process, a turn of the clock later."""
+
+    def __init__(self, rig: "Rig", sender: str) -> None:
+        self._rig, self._sender = rig, sender
+        self.sent: list[tuple[str, Any]] = []
+        self.dead: set[str] = set()
+
+    def send(self, name: str, message: Any) -> None:
+        decoded = _decode(bytes(message))
+        self.sent.append((name, decoded))
+        self._rig.clock.callLater(0.001, self._rig.deliver, self._sender, name, decoded)
+
+    heartbeat = send
+
+
+class Rig:
+    """Catalog ledgers on one clock."""
+
+    def __init__(self, path: Any, names: tuple[str, ...] = ("a",), timing: Timing | None = None) -> None:
+        self.clock = Clock()
+        self.clock.advance(100)
+        self.path = path
+        self.names = names
+        self.timing = timing or Timing()
+        self.up: set[str] = set()
+        self.stores: dict[str, Held] = {}
+        self.mail: dict[str, Mail] = {}
+        self.failed: list[tuple[str, Failure]] = []
+        self.ledgers: dict[str, ReplicatedCatalog] = {}
+        for name in names:
+            self.boot(name)
+
+    def boot(self, name: str) -> ReplicatedCatalog:
+        store = inline_store(self.path / name, "catalog", now=self.clock.seconds)
+        held: Any = Held(store)
+        boot: Boot = now_of(store.boot(1024))
+        mail: Any = Mail(self, name)
+        place = Place(name, self.names, {n: f"http://{n}" for n in (*self.names, "front-0")})
+        ledger = ReplicatedCatalog(
+            place, held, boot, mail, self.clock, lambda failure: self.failed.append((name, failure)),
+            now=self.clock.seconds, wall=lambda: WALL + round(self.clock.seconds() * 1000), timing=self.timing,
+        )  # fmt: skip
+        self.stores[name], self.mail[name], self.ledgers[name] = held, mail, ledger
+        self.up.add(name)
+        ledger.start()
+        return ledger
+
+    def kill(self, name: str) -> None:
+        """Its process ends; the file stays as it is."""
+        self.up.discard(name)
+        if self.ledgers[name]._beat.running:
+            self.ledgers[name]._beat.stop()
+        now_of(self.stores[name]._store.close())
+
+    def deliver(self, sender: str, name: str, message: Any) -> None:
+        if name in self.up:
+            self.ledgers[name].receive(sender, message)
+
+    def advance(self, seconds: float) -> None:
+        for _ in range(round(seconds * 100)):
+            self.clock.advance(0.01)
+
+    def close(self) -> None:
+        for name in list(self.up):
+            self.kill(name)
+
+
+@pytest.fixture
+def rigs(tmp_path: Any) -> Iterator[Callable[..., Rig]]:
+    made: list[Rig] = []
+
+    def make(*args: Any, **options: Any) -> Rig:
+        made.append(Rig(tmp_path, *args, **options))
+        made[-1].advance(1)
+        return made[-1]
+
+    yield make
+    for rig in made:
+        rig.close()
+
+
+@pytest.fixture
+def alone(rigs: Callable[..., Rig]) -> Rig:
+    """One replica, with books."""
+    rig = rigs()
+    now_of(rig.ledgers["a"].execute(STOCK, "open"))
+    return rig
+
+
+@pytest.fixture
+def pair(rigs: Callable[..., Rig]) -> Rig:
+    """Two replicas, with books."""
+    rig = rigs(("a", "b"))
+    opening = rig.ledgers["a"].execute(STOCK, "open")
+    rig.advance(0.5)
+    now_of(opening)
+    return rig
+
+
+def count(rig: Rig, name: str = "a") -> int:
+    read = now_of(rig.ledgers[name].read((1,)))
+    return int(read.rows[0].count)
+
+
+class Told:
+    """What a Deferred has ended with, if it has."""
+
+    def __init__(self, deferred: "Deferred[Any]") -> None:
+        self.results: list[Any] = []
+        deferred.addBoth(self.results.append)
+
+    @property
+    def problem(self) -> Problem:
+        (failure,) = self.results
+        assert isinstance(failure.value, Problem)
+        return failure.value
+
+
+# ---- exactly once
+
+
+def test_nobody_is_answered_before_the_commit(alone: Rig) -> None:
+    alone.stores["a"].hold = {"commit"}
+    told = Told(alone.ledgers["a"].execute(ONE, "k"))
+    alone.advance(1)
+    assert not told.results
+    alone.stores["a"].let("commit")
+    assert isinstance(told.results[0].outcome, Sold)
+
+
+def test_a_crash_between_commit_and_answer_sells_once(alone: Rig) -> None:
+    alone.stores["a"].hold = {"commit"}
+    told = Told(alone.ledgers["a"].execute(ONE, "k"))
+    alone.advance(0.5)
+    alone.kill("a")
+    assert not told.results
+    ledger = alone.boot("a")
+    alone.advance(8)
+    again = now_of(ledger.execute(ONE, "k"))
+    assert isinstance(again.outcome, Sold)
+    assert now_of(ledger.find("k")) == again
+    assert count(alone) == 99
+
+
+def test_an_answer_is_found_on_disk_when_memory_has_forgotten_it(rigs: Callable[..., Rig]) -> None:
+    rig = rigs(timing=Timing(window=2))
+    ledger = rig.ledgers["a"]
+    now_of(ledger.execute(STOCK, "open"))
+    first: Result = now_of(ledger.execute(ONE, "k"))
+    for number in range(5):
+        now_of(ledger.execute(ONE, f"more{number}"))
+    assert ledger.replica.log.result("k") is None
+    assert now_of(ledger.execute(ONE, "k")) == first
+    assert now_of(ledger.find("k")) == first
+    assert isinstance(now_of(ledger.execute(Sell((Line(1, 2),)), "k")).outcome, Reused)
+    assert now_of(ledger.find("never")) is None
+    assert count(rig) == 94
+
+
+def test_a_look_up_that_was_too_early_is_made_again(rigs: Callable[..., Rig]) -> None:
+    """It found nothing; before it was told, the operation came in by another try and left memory again."""
+    rig = rigs(timing=Timing(window=2))
+    ledger = rig.ledgers["a"]
+    now_of(ledger.execute(STOCK, "open"))
+    rig.stores["a"].hold = {"find"}
+    early = Told(ledger.execute(ONE, "k"))
+    rig.stores["a"].hold = set()
+    first = now_of(ledger.execute(ONE, "k"))
+    for number in range(5):
+        now_of(ledger.execute(ONE, f"more{number}"))
+    rig.stores["a"].let("find")
+    assert early.results == [first]
+    assert count(rig) == 94
+
+
+def test_what_is_not_committed_yet_is_not_found(pair: Rig) -> None:
+    pair.stores["b"].hold = {"commit"}
+    told = Told(pair.ledgers["a"].execute(ONE, "k"))
+    pair.advance(0.1)
+    assert not told.results
+    for name in ("a", "b"):
+        assert now_of(pair.ledgers[name].find("k")) is None
+    assert now_of(pair.ledgers["a"].sales(0, WALL * 2, 10))[0] == ()
+    pair.stores["b"].let("commit")
+    pair.advance(0.1)
+    assert told.results
+    assert now_of(pair.ledgers["b"].find("k")) == told.results[0]
+    assert [sale.op_id for sale in now_of(pair.ledgers["a"].sales(0, WALL * 2, 10))[0]] == ["k"]
+
+
+# ---- whoever asks may go away
+
+
+def test_cancelling_the_waiter_does_not_cancel_the_write(pair: Rig) -> None:
+    pair.stores["a"].hold = {"commit"}
+    asking = pair.ledgers["a"].execute(ONE, "k")
+    told = Told(asking)
+    pair.advance(0.1)
+    asking.cancel()
+    assert told.results[0].check(CancelledError)
+    pair.stores["a"].let("commit")
+    pair.advance(0.5)
+    assert (count(pair, "a"), count(pair, "b")) == (99, 99)
+    assert not pair.failed
+    retry = pair.ledgers["b"].execute(ONE, "k")
+    pair.advance(0.1)
+    assert isinstance(now_of(retry).outcome, Sold)
+    assert count(pair) == 99
+
+
+def test_a_waiter_that_goes_before_its_look_up_is_done_leaves_nothing_behind(alone: Rig) -> None:
+    alone.stores["a"].hold = {"find"}
+    asking = alone.ledgers["a"].execute(ONE, "k")
+    told = Told(asking)
+    asking.cancel()
+    alone.stores["a"].let("find")
+    alone.advance(0.1)
+    assert told.results[0].check(CancelledError)
+    assert count(alone) == 100
+
+
+# ---- fail-stop
+
+
+def test_a_commit_that_fails_stops_the_node_once_and_answers_nobody(alone: Rig) -> None:
+    alone.stores["a"].broken = StoreBroken("disk I/O error")
+    told = [Told(alone.ledgers["a"].execute(ONE, f"k{number}")) for number in range(3)]
+    alone.advance(3)
+    assert [(name, failure.type) for name, failure in alone.failed] == [("a", StoreBroken)]
+    assert not any(one.results for one in told)
+    assert not alone.ledgers["a"]._beat.running, "a node that must not go on still sends heartbeats"
+
+
+def test_an_ack_is_not_sent_for_a_commit_that_failed(pair: Rig) -> None:
+    pair.stores["b"].broken = StoreBroken("disk full")
+    told = Told(pair.ledgers["a"].execute(ONE, "k"))
+    pair.advance(0.5)
+    assert [name for name, _ in pair.failed] == ["b"]
+    assert not told.results
+
+
+def test_a_log_that_turns_out_to_differ_stops_the_node(pair: Rig) -> None:
+    told = Told(pair.ledgers["a"].execute(ONE, "k"))
+    pair.advance(0.3)
+    assert told.results
+    update = next(message for _, message in pair.mail["a"].sent if isinstance(message, Update))
+    broken = msgspec.structs.replace(update.batch, seq=3, base_epoch=update.batch.epoch, hash="0" * 32)
+    pair.ledgers["b"].receive("a", Update(update.epoch, broken))
+    assert [name for name, _ in pair.failed] == ["b"]
+
+
+# ---- order
+
+
+def test_an_answer_that_triggers_the_next_write_keeps_everything_in_order(pair: Rig) -> None:
+    """The second Update must not overtake the first one's Validate, nor the answers that were still to be given."""
+    ledger = pair.ledgers["a"]
+    order: list[str] = []
+    first = ledger.execute(ONE, "k1")
+    second = ledger.execute(ONE, "k2")
+
+    def go_on(result: Result) -> None:
+        order.append("k1")
+        ledger.execute(ONE, "k3").addCallback(lambda _: order.append("k3"))
+
+    first.addCallback(go_on)
+    second.addCallback(lambda _: order.append("k2"))
+    pair.advance(0.3)
+    assert order == ["k1", "k2", "k3"]
+    kinds = [
+        (type(message).__name__, message.batch.seq if isinstance(message, Update) else message.version[1])
+        for _, message in pair.mail["a"].sent
+        if isinstance(message, Update | Validate)
+    ]
+    for seq in (2, 3):
+        assert kinds.index(("Validate", seq)) < kinds.index(("Update", seq + 1))
+    assert (count(pair, "a"), count(pair, "b")) == (97, 97)
+
+
+def test_an_answer_that_blows_up_stops_nothing(alone: Rig) -> None:
+    failed = alone.ledgers["a"].execute(ONE, "k1").addCallback(lambda _: 1 / 0)
+    told = Told(failed)
+    assert told.results[0].check(ZeroDivisionError)
+    assert isinstance(now_of(alone.ledgers["a"].execute(ONE, "k2")).outcome, Sold)
+    assert not alone.failed
+
+
+# ---- bounds
+
+
+def test_the_writes_that_wait_are_bounded(rigs: Callable[..., Rig]) -> None:
+    rig = rigs(timing=Timing(queue=3))
+    now_of(rig.ledgers["a"].execute(STOCK, "open"))
+    rig.stores["a"].hold = {"commit"}
+    told = [Told(rig.ledgers["a"].execute(ONE, f"k{number}")) for number in range(6)]
+    refused = [one.problem for one in told if one.results]
+    assert [(p.status, p.outcome_unknown, p.retry_after) for p in refused] == [(503, False, 1)] * 3
+    rig.stores["a"].let("commit")
+    rig.advance(0.1)
+    assert count(rig) == 97
+
+
+def test_the_reads_that_wait_are_bounded_and_wait_for_so_long_only(rigs: Callable[..., Rig]) -> None:
+    rig = rigs(timing=Timing(queue=3))
+    ledger = rig.ledgers["a"]
+    now_of(ledger.execute(STOCK, "open"))
+    rig.stores["a"].hold = {"commit"}
+    writing = Told(ledger.execute(ONE, "k"))
+    waiting = [Told(ledger.read((1,))) for _ in range(4)]
+    assert [len(one.results) for one in waiting] == [0, 0, 0, 1]
+    assert waiting[3].problem.status == 503
+    assert now_of(ledger.read((2,))).rows[0].count == 100, "another book is not touched"
+    rig.advance(0.3)
+    assert all(one.problem.status == 503 for one in waiting)
+    rig.stores["a"].let("commit")
+    rig.advance(0.1)
+    assert writing.results
+    assert count(rig) == 99
+
+
+def test_a_read_that_waits_sees_what_it_waited_for(alone: Rig) -> None:
+    alone.stores["a"].hold = {"commit"}
+    alone.ledgers["a"].execute(ONE, "k")
+    waiting = Told(alone.ledgers["a"].read((1, 2)))
+    assert not waiting.results
+    alone.stores["a"].let("commit")
+    alone.advance(0.01)
+    assert [book.count for book in waiting.results[0].rows] == [99, 100]
+
+
+def test_before_it_has_caught_up_a_replica_refuses_everything(rigs: Callable[..., Rig]) -> None:
+    rig = rigs(("a", "b"))
+    rig.kill("a")
+    rig.kill("b")
+    ledger = rig.boot("a")
+    for asking in (ledger.execute(ONE, "k"), ledger.read((1,)), ledger.page(None, 0, 9), ledger.sales(0, 9, 9)):
+        problem = Told(asking).problem
+        assert (problem.status, problem.outcome_unknown) == (503, False)
+    assert ledger.renew("front-0", None) is None
+    assert now_of(ledger.find("k")) is None
+    assert ledger.condition().state == "INIT"
+    assert ledger.condition().why
+
+
+# ---- front ends
+
+
+def test_a_commit_waits_for_front_ends_and_is_released_by_the_ack_of_its_number(alone: Rig) -> None:
+    ledger = alone.ledgers["a"]
+    read = now_of(ledger.read((1,), "front-0"))
+    assert read.session is not None
+    assert 0 < read.lease <= 1
+    told = Told(ledger.execute(ONE, "k"))
+    (invalidate,) = [m for to, m in alone.mail["a"].sent if to == "front-0" and isinstance(m, Invalidate)]
+    assert invalidate.keys == ("item 1",)
+    ledger.receive("front-0", Invalidated(invalidate.number + 1))
+    assert not told.results
+    ledger.receive("front-0", Invalidated(invalidate.number))
+    assert told.results
+    assert now_of(ledger.read((1,), "front-0")).rows[0].count == 99
+
+
+def test_a_commit_waits_for_a_silent_front_end_no_longer_than_its_lease(alone: Rig) -> None:
+    ledger = alone.ledgers["a"]
+    now_of(ledger.read((1,), "front-0"))
+    told = Told(ledger.execute(ONE, "k"))
+    alone.advance(0.8)
+    assert not told.results
+    alone.advance(0.6)
+    assert told.results
+    assert ledger.renew("front-0", read_session(alone)) is not None
+
+
+def read_session(rig: Rig) -> Any:
+    return now_of(rig.ledgers["a"].read((1,), "front-0")).session
+
+
+# ---- stopping
+
+
+def test_stop_finishes_what_is_under_way_then_leaves_then_closes(pair: Rig) -> None:
+    ledger = pair.ledgers["a"]
+    pair.stores["b"].hold = {"commit"}
+    told = Told(ledger.execute(ONE, "k"))
+    pair.advance(0.1)
+    stopped = Told(ledger.stop())
+    late = Told(ledger.execute(ONE, "late"))
+    pair.advance(0.2)
+    assert not stopped.results
+    assert not pair.stores["a"].closed
+    assert late.problem.outcome_unknown is False
+    assert not any(isinstance(m, Leave) for _, m in pair.mail["a"].sent), "it has left with a write under way"
+    pair.stores["b"].let("commit")
+    pair.advance(0.5)
+    assert isinstance(told.results[0].outcome, Sold)
+    assert stopped.results == [None]
+    assert pair.stores["a"].closed
+    assert any(isinstance(m, Leave) for _, m in pair.mail["a"].sent)
+    assert pair.ledgers["b"].condition().members == ("b",)
+    pair.up.discard("a")
+
+
+def test_stop_gives_up_in_time_and_tells_whoever_waits_that_it_does_not_know(pair: Rig) -> None:
+    ledger = pair.ledgers["a"]
+    pair.stores["b"].hold = {"commit", "find"}
+    pair.up.discard("b")  # nobody answers any more
+    pair.ledgers["b"]._beat.stop()
+    pair.stores["a"].hold = {"commit"}
+    told = Told(ledger.execute(ONE, "k"))
+    pair.advance(0.1)
+    stopped = Told(ledger.stop())
+    pair.advance(3.2)
+    assert stopped.results == [None]
+    assert told.problem.outcome_unknown is True
+    pair.up.discard("a")
+    now_of(pair.stores["b"]._store.close())
+
+
+def test_a_node_that_has_failed_can_still_be_stopped(alone: Rig) -> None:
+    alone.stores["a"].broken = StoreBroken("disk I/O error")
+    told = Told(alone.ledgers["a"].execute(ONE, "k"))
+    stopped = Told(alone.ledgers["a"].stop())
+    alone.advance(0.1)
+    assert stopped.results == [None]
+    assert told.problem.outcome_unknown is True
+    assert len(alone.failed) == 1
+    alone.up.discard("a")
