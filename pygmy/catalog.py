@@ -93,16 +93,19 @@ class CatalogServer(MultiService):
         opening.addBoth(done)
 
     async def _put_on_shelves(self, books: Sequence[NewBook]) -> None:
-        """Each part is an operation under an op_id of its own: every server may try, and one does it."""
+        """Each part is an operation under an op_id of its own: every server may try, and one does it.
+
+        The first part is tried whatever there is: its outcome tells whether the catalog was opened with this stock.
+        """
         operations = parts(books)
-        if await self._ledger.find(f"open:{len(operations) - 1}:last") is None:
-            for number, operation in enumerate(operations):
-                last = ":last" if number == len(operations) - 1 else ""
-                result = await self._ledger.execute(operation, f"open:{number}{last}")
-                if isinstance(result.outcome, Reused):
-                    log.warn("this catalog was opened with other books than this node was given")
-                    break
-                assert isinstance(result.outcome, Opened)
+        for number, operation in enumerate(operations):
+            if number == 1 and await self._ledger.find(f"open:{len(operations) - 1}") is not None:
+                break
+            result = await self._ledger.execute(operation, f"open:{number}")
+            if isinstance(result.outcome, Reused):
+                log.warn("this catalog was opened with other books than this node was given")
+                break
+            assert isinstance(result.outcome, Opened)
         self._opening = None
 
     # ---- calls from other nodes
