@@ -196,8 +196,10 @@ class Wire:
 def _envelope(request: tuple[Any, ...]) -> Envelope | None:
     if not request[1].endswith(b"/internal"):
         return None
-    body = request[3]._body
-    return _ENVELOPE.decode(body)
+    try:
+        return _ENVELOPE.decode(request[3]._body)
+    except msgspec.DecodeError:
+        return None
 
 
 @implementer(IAgent)
