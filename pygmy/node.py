@@ -132,7 +132,8 @@ class NodeService(MultiService):
         tier: Tier = "catalog" if self._node.role is Role.CATALOG else "order"
         path = str(self._directory / f"{tier}.sqlite")
         store = await Store.open(path, tier, self._reactor, observe=lambda writes, _: self._metrics.commit(writes))
-        boot = await store.boot(WINDOW_BATCHES)
+        # Seconds since 1970: greater than any incarnation that a lost disk of this node has counted.
+        boot = await store.boot(WINDOW_BATCHES, least=utc_milliseconds() // 1000)
         server = self._make_server(store, boot)
         self._site.resource = server.resource()
         server.startService()

@@ -30,7 +30,7 @@ _decode_view = msgspec.json.Decoder(View).decode
 class Boot(Struct, frozen=True):
     """What a replica starts from.
 
-    `incarnation` counts its starts, from 1. `last` are the newest batches, in order. `rows` and `undo` hold marks
+    `incarnation` grows from start to start. `last` are the newest batches, in order. `rows` and `undo` hold marks
     and, in the catalog, all books (removed ones too); orders stay on disk.
     """
 
@@ -89,9 +89,12 @@ class Store:
         """Since when (by `now`) the oldest of them waits; None: there is none."""
         return self._line.oldest
 
-    def boot(self, window: int = 2) -> Deferred[Boot]:
-        """Count this start, durably, and load what a replica starts from, with the last `window` batches."""
-        return self._line.submit(lambda cursor: _boot(cursor, self._tier, window), writes=True)
+    def boot(self, window: int = 2, least: int = 1) -> Deferred[Boot]:
+        """Count this start, durably, and load what a replica starts from, with the last `window` batches.
+
+        The incarnation is at least `least`: a disk that was lost cannot tell which ones there have been.
+        """
+        return self._line.submit(lambda cursor: _boot(cursor, self._tier, window, least), writes=True)
 
     def commit(self, cut: int, batches: Sequence[Batch], changes: Sequence[Change]) -> Deferred[None]:
         """Drop what has seq >= cut (head + 1: nothing), append the batches, write the changed rows.
@@ -175,8 +178,8 @@ class Store:
         self._pool.close()
 
 
-def _boot(cursor: sqlite3.Cursor, tier: Tier, window: int) -> Boot:
-    incarnation = (_get(cursor, "incarnation") or 0) + 1
+def _boot(cursor: sqlite3.Cursor, tier: Tier, window: int, least: int) -> Boot:
+    incarnation = max((_get(cursor, "incarnation") or 0) + 1, least)
     _set(cursor, "incarnation", incarnation)
     view = _get(cursor, "view")
     return Boot(

@@ -112,18 +112,20 @@ class Grant(Struct, frozen=True, tag="grant"):
 
 
 class Probe(Struct, frozen=True, tag="probe"):
-    """An INIT node asks the others how they are."""
+    """An INIT node asks the others how they are. `emptied`: its disk knows of no view at all."""
 
     incarnation: int
     epoch: int
+    emptied: bool = False
 
 
 class Status(Struct, frozen=True, tag="status"):
-    """The answer to a probe; `epoch` is the highest sealed one."""
+    """The answer to a probe; `epoch` is the highest sealed one, `emptied` as in the probe."""
 
     mode: Mode
     incarnation: int
     epoch: int
+    emptied: bool = False
 
 
 class SuffixRequest(Struct, frozen=True, tag="suffix_request"):

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pygmy.messages.internal import Invalidate, Session
 from pygmy.replication.leases import NEVER
 
+NUMBERS = 1_000_000_000  # invalidations that one incarnation may send
+
 Tell = Callable[[str, Invalidate], None]
 
 
@@ -36,7 +38,7 @@ class Sessions:
         self._tell = tell
         self._holders: dict[str, _Holder] = {}
         # Numbers are unique across boots too, so a late ack of an older one releases nothing.
-        self._last = incarnation << 32
+        self._last = incarnation * NUMBERS
         self.lapsed = 0
 
     def _holder(self, name: str) -> _Holder:

@@ -30,6 +30,7 @@ class Seen(Struct):
     mode: Mode
     incarnation: int
     epoch: int
+    emptied: bool
     at: float
 
 
@@ -49,8 +50,10 @@ class ViewChange:
         self._last_read = NEVER
         self._status: dict[str, Seen] = {}
         self._init_since = core.now
-        # Before this an earlier incarnation may have granted leases that nobody remembers; the first one did not.
-        self._unsure_since = core.now if core.incarnation > 1 else NEVER
+        # Before this an earlier incarnation may have granted leases that nobody remembers.
+        self._unsure_since = core.now
+        # Never in a view as far as its disk knows: newborn, or its disk was lost with all it held.
+        self._emptied = known is None
         self._wait_until = NEVER
         self._in_sync = False
         self._synced: set[str] = set()
@@ -83,7 +86,7 @@ class ViewChange:
         self._install(view)
         if core.mode != "INIT" or core.leaving:
             return
-        core.ask_all(Probe(core.incarnation, view.epoch))
+        core.ask_all(Probe(core.incarnation, view.epoch, self._emptied))
         if core.me in view.sources:
             self._recover(view)
         elif core.me not in view.members:  # a member may become a source at any time, with what it acked
@@ -131,10 +134,11 @@ class ViewChange:
 
     def _enter(self, view: View) -> None:
         core = self._core
-        core.mode, core.view = "SYNC", view
+        core.mode, core.view, self._emptied = "SYNC", view, False
         core.leases.start_listening(core.peers(), core.now)
         until = core.leases.outsiders_until(view.members)
-        self._wait_until = max(until, self._unsure_since + core.timing.lease)
+        # Before the first epoch nobody granted anything.
+        self._wait_until = max(until, self._unsure_since + core.timing.lease) if view.epoch > 1 else until
         core.sessions.invalidate(None, core.now)
         core.effects.append(Note(f"SYNC in epoch {view.epoch}: {_members(view)}"))
         if core.is_leader():
@@ -257,16 +261,16 @@ class ViewChange:
     def on_probe(self, peer: str, probe: Probe) -> None:
         """A node asks how this one is; a newer incarnation of a member means that the member has died."""
         core = self._core
-        self._status[peer] = Seen("INIT", probe.incarnation, probe.epoch, core.now)
+        self._status[peer] = Seen("INIT", probe.incarnation, probe.epoch, probe.emptied, core.now)
         if core.mode != "INIT" and core.view and core.view.members.get(peer, probe.incarnation) < probe.incarnation:
             self._remove(frozenset({peer}))
         if probe.epoch > core.sealed:
             self._read()
-        core.send(peer, Status(core.mode, core.incarnation, core.sealed))
+        core.send(peer, Status(core.mode, core.incarnation, core.sealed, self._emptied))
 
     def on_status(self, peer: str, status: Status) -> None:
         """How another node is."""
-        self._status[peer] = Seen(status.mode, status.incarnation, status.epoch, self._core.now)
+        self._status[peer] = Seen(status.mode, status.incarnation, status.epoch, status.emptied, self._core.now)
 
     def status_of(self, node: str) -> Seen | None:
         """How a node outside the view was when it last spoke; None: not lately."""
@@ -293,16 +297,26 @@ class ViewChange:
     # ---- V7: a whole tier was down
 
     def _recover(self, view: View) -> None:
-        """A source that finds no RUNNING member starts the tier again with the sources it reaches."""
+        """A source that finds no RUNNING member starts the tier again with the sources it reaches.
+
+        A source whose disk was lost counts as none, unless all were: then nothing was ever acknowledged.
+        """
         core = self._core
         if any(node in view.members for node in self._recent("RUNNING")):
             return  # it will remove this node's older incarnation, and then this node joins
         waiting = self._recent("INIT")
         others = view.sources - {core.me}
-        patience = core.timing.recovery_wait + core.timing.heartbeat * sorted(view.sources).index(core.me)
-        if not others <= waiting.keys() and core.now - self._init_since < patience:
+        all_here = others <= waiting.keys()
+        if self._emptied and not (all_here and all(self._status[node].emptied for node in others)):
             return
-        reached = {node: incarnation for node, incarnation in waiting.items() if node in others}
+        patience = core.timing.recovery_wait + core.timing.heartbeat * sorted(view.sources).index(core.me)
+        if not all_here and core.now - self._init_since < patience:
+            return
+        reached = {
+            node: incarnation
+            for node, incarnation in waiting.items()
+            if node in others and self._status[node].emptied == self._emptied
+        }
         self._swap(view, views.with_members(view, {core.me: core.incarnation, **reached}))
 
     # ---- V8: leave
