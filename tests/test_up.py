@@ -243,10 +243,21 @@ def test_a_daemon_that_cannot_start_is_told(shop: Shop) -> None:
 
 def test_nodes_of_other_machines_are_not_started_here(shop: Shop) -> None:
     shop.file.write_text("localhost\nhost10.invalid\nlocalhost\n")
-    whole = shop.pygmy("up", str(shop.file))
-    assert (whole.returncode, "order-0" in whole.stderr) == (2, True)
     one = shop.on("start", "order-0")
     assert (one.returncode, "host10.invalid" in one.stderr) == (2, True)
+
+
+def test_the_nodes_of_this_machine_are_opened_and_the_others_waited_for(shop: Shop) -> None:
+    shop.file.write_text(shop.file.read_text().rstrip() + ", host10.invalid\n")
+    process = shop.up()
+    shown = _until(process, "Waiting for frontend-1 on other machines")
+    assert "Opening catalog-0, order-0, frontend-0 on" in shown
+    process.terminate()
+    process.communicate(timeout=LONGEST)
+    assert process.returncode == 0
+    shop.file.write_text("host10.invalid\nhost10.invalid\nhost10.invalid\n")
+    nothing = shop.pygmy("up", str(shop.file))
+    assert (nothing.returncode, "No node of this cluster runs on this machine" in nothing.stderr) == (2, True)
 
 
 @pytest.mark.parametrize("text", ["localhost\n", "localhost\nlocalhost:x\nlocalhost\n"])

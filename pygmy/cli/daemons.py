@@ -9,7 +9,7 @@ import click
 from twisted.internet.utils import getProcessOutputAndValue
 
 from pygmy.cli.health import condition, pause
-from pygmy.cli.nodes import Store, data_option, is_here, load_store, port_trouble, store_options
+from pygmy.cli.nodes import Store, data_option, is_here, load_store, nodes_here, port_trouble, store_options
 from pygmy.cli.reacting import react
 from pygmy.cli.terminal import printable, say, tell
 from pygmy.cluster import Node
@@ -52,10 +52,7 @@ def stop(nodes: tuple[str, ...], cluster_file: str | None, data: str | None) -> 
 def choose(store: Store, names: Sequence[str]) -> list[Node]:
     """The nodes of these names, each once; `all` are those of this machine. An unknown name is a usage error."""
     if "all" in names:
-        here = [node for node in store.cluster.nodes if is_here(node)]
-        if not here:
-            raise click.UsageError("No node of this cluster runs on this machine.")
-        return here
+        return nodes_here(store.cluster)
     chosen = []
     for name in dict.fromkeys(names):
         try:

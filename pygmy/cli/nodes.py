@@ -96,6 +96,14 @@ def is_here(node: Node) -> bool:
     return node.local or _bind(node, 0) is None
 
 
+def nodes_here(cluster: Cluster) -> list[Node]:
+    """The nodes that run on this machine; a usage error if there are none."""
+    here = [node for node in cluster.nodes if is_here(node)]
+    if not here:
+        raise click.UsageError("No node of this cluster runs on this machine.")
+    return here
+
+
 def port_trouble(node: Node) -> str | None:
     """Why the node's port cannot be had; None: it is free."""
     error = _bind(node, node.port)

@@ -1,8 +1,10 @@
 """`pygmy up`: a whole store on this machine, from one command, for as long as it runs."""
 
+import math
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from types import FrameType
 from typing import Any
 
@@ -14,37 +16,33 @@ from twisted.internet.task import LoopingCall
 from pygmy.cli.children import Child, kill, spawn, stop
 from pygmy.cli.following import Follower
 from pygmy.cli.health import HEALTHY, condition, pause
-from pygmy.cli.nodes import Store, load_store, names, port_trouble, store_options
+from pygmy.cli.nodes import Store, load_store, names, nodes_here, port_trouble, store_options
 from pygmy.cli.terminal import COLOURS, paint, printable, say, tell
-from pygmy.cluster import Node
+from pygmy.cluster import Node, Role
 
 OPEN_SECONDS = 120.0
 STOP_SECONDS = 10.0
 FOLLOW_SECONDS = 0.2
-REMOTE = "cannot do that yet: run `pygmy start NODE` on each machine, with the same cluster file."
 
 
 @click.command()
 @click.argument("cluster_file", metavar="[CLUSTER]", required=False, type=click.Path())
 @store_options
 def up(cluster_file: str | None, data: str | None, no_cache: bool, books: str | None) -> None:
-    """Open a store on this machine: every node of CLUSTER (default: five), until Ctrl-C."""
+    """Open a store on this machine: its nodes of CLUSTER (default: five), until Ctrl-C."""
     store = load_store(cluster_file, data, no_cache, books)
-    away = [node for node in store.cluster.nodes if not node.local]
-    if away:
-        raise click.UsageError(f"{names(away)} run on other hosts; `pygmy up` {REMOTE}")
-    if (trouble := obstacle(store)) is not None:
+    nodes = nodes_here(store.cluster)
+    if (trouble := obstacle(store, nodes)) is not None:
         tell(trouble, "red")
         raise click.exceptions.Exit(1)
-    task.react(lambda reactor: Deferred.fromCoroutine(Opening(reactor, store).run()))
+    task.react(lambda reactor: Deferred.fromCoroutine(Opening(reactor, store, nodes).run()))
 
 
-def obstacle(store: Store) -> str | None:
-    """Why the store cannot be opened here: it is open already, or ports are taken."""
-    nodes = store.cluster.nodes
+def obstacle(store: Store, nodes: Sequence[Node]) -> str | None:
+    """Why these nodes cannot be started here: they run already, or ports are taken."""
     alive = [node for node in nodes if store.process(node) is not None]
     if len(alive) == len(nodes):
-        url = store.cluster.frontends[0].url
+        url = front_ends(store, nodes)[0].url
         return f"Pygmy is open already at {url} with this data directory. `{store.advice('stop all')}` closes it."
     if alive:
         return f"Already open in part: {names(alive)} on {store.data}. `{store.advice('stop all')}` closes them."
@@ -54,12 +52,19 @@ def obstacle(store: Store) -> str | None:
     return None
 
 
-class Opening:
-    """One run of `pygmy up`: open, follow, close."""
+def front_ends(store: Store, nodes: Sequence[Node]) -> list[Node]:
+    """Where the store is entered: the front ends among these nodes, or those of other machines if there are none."""
+    return [node for node in nodes if node.role is Role.FRONTEND] or list(store.cluster.frontends)
 
-    def __init__(self, reactor: Any, store: Store) -> None:
+
+class Opening:
+    """One run of `pygmy up`: open, follow, close. `nodes` are those of this machine."""
+
+    def __init__(self, reactor: Any, store: Store, nodes: Sequence[Node]) -> None:
         self._reactor = reactor
         self._store = store
+        self._nodes = nodes
+        self._front_ends = front_ends(store, nodes)
         self._children: list[Child] = []
         self._asked = False
         self._closing = False
@@ -71,10 +76,11 @@ class Opening:
 
     async def run(self) -> None:
         """Open the store and keep it open until told to stop. SystemExit(1): it could not, or no node was left."""
-        self._reactor.callWhenRunning(self._catch_signals)
-        self._logs_before = {node.name: _size(self._store, node) for node in self._store.cluster.nodes}
-        tell(f"Opening {names(self._store.cluster.nodes)} on {self._store.data} ...")
-        self._children = spawn(self._reactor, self._store, self._store.cluster.nodes, self._ended)
+        self._catch_signals()  # before there are nodes that would outlive us
+        self._reactor.callWhenRunning(self._catch_signals)  # and after the reactor has put its own in their place
+        self._logs_before = {node.name: _size(self._store, node) for node in self._nodes}
+        tell(f"Opening {names(self._nodes)} on {self._store.data} ...")
+        self._children = spawn(self._reactor, self._store, self._nodes, self._ended)
         try:
             self._trouble = await self._wait_until_open()
             if self._trouble is None and not self._asked:
@@ -88,9 +94,15 @@ class Opening:
     # ---- opening
 
     async def _wait_until_open(self) -> str | None:
-        """None once every front end is healthy, or when told to stop; else why that will not be."""
-        deadline = self._reactor.seconds() + OPEN_SECONDS
-        waiting = list(self._store.cluster.frontends)
+        """None once every front end is healthy, or when told to stop; else why that will not be.
+
+        For nodes of other machines, which somebody starts there, it waits as long as it takes.
+        """
+        away = [node for node in self._store.cluster.nodes if node not in self._nodes]
+        if away:
+            tell(f"Waiting for {names(away)} on other machines, too ...")
+        deadline = math.inf if away else self._reactor.seconds() + OPEN_SECONDS
+        waiting = list(self._front_ends)
         said: str | None = None
         while waiting and not self._asked:
             if dead := [child for child in self._children if child.ended is not None]:
@@ -117,13 +129,13 @@ class Opening:
     async def _serve(self) -> None:
         """Tell that it is open, then show what the nodes log until told to stop."""
         self._opened = True
-        url = self._store.cluster.frontends[0].url
+        url = self._front_ends[0].url
         say(paint(f"Pygmy is open at {url}", "green"))
         server = "" if url == "http://localhost:5002" else f" --frontend-server {url.removeprefix('http://')}"
         say(f"  pygmy{server} search\n  pygmy{server} buy 1\n  curl {url}/books/1")
         say("Ctrl-C closes it. Kill any node meanwhile, and start it again:")
-        say(f"  {self._store.advice('start catalog-0')}")
-        self._followers = [(node.name, Follower(self._store.log(node))) for node in self._store.cluster.nodes]
+        say(f"  {self._store.advice(f'start {self._nodes[0].name}')}")
+        self._followers = [(node.name, Follower(self._store.log(node))) for node in self._nodes]
         loop = LoopingCall(self._follow)
         loop.clock = self._reactor
         loop.start(FOLLOW_SECONDS)
@@ -178,7 +190,7 @@ class Opening:
         if not self._opened:
             return []
         ours = {child.transport.pid for child in self._children if child.ended is None and child.transport}
-        processes = (self._store.process(node) for node in self._store.cluster.nodes)
+        processes = (self._store.process(node) for node in self._nodes)
         return [pid for pid in processes if pid and pid not in ours]
 
     async def _close(self) -> None:
