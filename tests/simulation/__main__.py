@@ -7,8 +7,38 @@ import sys
 import time
 from collections import Counter
 
+from tests.simulation.bugs import BUGS, planted
 from tests.simulation.cluster import Simulation
 from tests.simulation.hooks import simulated
+
+
+def run_many(first: int, count: int, bug: str | None, *, trace: bool, stop: bool) -> tuple[int, str]:
+    """(how many histories were broken, what to say of them all)."""
+    broken, sometimes, started, steps, done, example = 0, Counter[str](), time.process_time(), 0, 0, ""
+    with planted(bug), simulated():
+        for seed in range(first, first + count):
+            simulation = Simulation(seed, trace=print if trace else None)
+            problem = simulation.run()
+            sometimes += simulation.world.sometimes
+            steps += simulation.world.steps
+            done += 1
+            if problem:
+                broken += 1
+                example = example or f"seed {seed}: {problem}"
+                if not bug:
+                    print(f"seed {seed}: {problem}", flush=True)
+                if stop:
+                    break
+            if not bug and done % 100 == 0:
+                spent = time.process_time() - started
+                print(f"{done} histories, {broken} broken, {spent:.0f} s", file=sys.stderr, flush=True)
+    if bug:
+        last = example.strip().splitlines()[-1][:150] if example else "NOT CAUGHT"
+        first_line = example.split(":")[0] if example else ""
+        return broken, f"{bug:26} {done:3} histories  {first_line} {last}"
+    spent = time.process_time() - started
+    counts = ", ".join(f"{what}: {number}" for what, number in sorted(sometimes.items()))
+    return broken, f"{done} histories, {broken} broken, {1000 * spent / done:.0f} ms each, {steps // done} events each\n{counts}"
 
 
 def main(arguments: list[str]) -> int:
@@ -17,27 +47,15 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the first history")
     parser.add_argument("--trace", action="store_true", help="tell everything that happens")
     parser.add_argument("--stop", action="store_true", help="stop at the first broken history")
+    parser.add_argument("--bug", help="plant a deliberate bug, or each in turn: all")
     options = parser.parse_args(arguments)
-    broken, sometimes, started, steps = 0, Counter[str](), time.process_time(), 0
-    with simulated():
-        for seed in range(options.seed, options.seed + options.histories):
-            simulation = Simulation(seed, trace=print if options.trace else None)
-            problem = simulation.run()
-            sometimes += simulation.world.sometimes
-            steps += simulation.world.steps
-            if problem:
-                broken += 1
-                print(f"seed {seed}: {problem}", flush=True)
-                if options.stop:
-                    break
-            if seed % 100 == 99:
-                told = f"{seed - options.seed + 1} histories, {broken} broken, {time.process_time() - started:.0f} s"
-                print(told, file=sys.stderr, flush=True)
-    spent = time.process_time() - started
-    done = seed - options.seed + 1
-    print(f"{done} histories, {broken} broken, {1000 * spent / done:.0f} ms each, {steps // done} steps each")
-    print(dict(sometimes))
-    return 1 if broken else 0
+    failed = False
+    for bug in list(BUGS) if options.bug == "all" else [options.bug]:
+        stop = options.stop or bug is not None
+        broken, text = run_many(options.seed, options.histories, bug, trace=options.trace, stop=stop)
+        failed |= bool(broken) != bool(bug)
+        print(text, flush=True)
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

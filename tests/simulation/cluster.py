@@ -60,6 +60,9 @@ class Simulation:
         loss = 0.0 if shape.quiet else random.choice([0, 0.01, 0.05, 0.1])
         delay = 0.003 if shape.quiet else random.choice([0.003, 0.01, 0.03])
         self.network = Network(self.world, loss, delay, wire=seed % 8 == 7)
+        # Some histories are all power cuts, on disks slow enough for one to strike while a commit waits.
+        self.crashy = not shape.quiet and random.random() < 0.25
+        self.disk_slowness = random.choice([1, 4, 15]) if self.crashy else 1.0
         window = random.choice([6, 40, 8192])
         self.boot_window = random.choice([2, 8, 1024])
         self.timing = Timing(
@@ -250,12 +253,12 @@ class Simulation:
             return
         random, world = self.world.random, self.world
         node = random.choice(list(self.nodes.values()))
-        dice = random.random()
+        dice = random.random() * (0.35 if self.crashy else 1)
         if dice < 0.35:
             self._kill(node)
             if dice < 0.03:
                 self._kill_all(list(self.nodes.values()))
-            elif dice < 0.08:
+            elif dice < (0.2 if self.crashy else 0.08):
                 self._kill_all([other for other in self.nodes.values() if other.node.role == node.node.role])
         elif dice < 0.40:
             world.sometimes["leaves"] += 1
@@ -270,7 +273,7 @@ class Simulation:
             world.at(random.uniform(0.1, 1.0), self.unstick, node)
         else:
             self._cut()
-        world.at(random.uniform(0.15, 1.0), self._fault)
+        world.at(random.uniform(0.15, 0.6 if self.crashy else 1.0), self._fault)
 
     def _kill_all(self, nodes: list[Process]) -> None:
         self.world.sometimes["power cuts"] += 1
@@ -281,7 +284,7 @@ class Simulation:
         if node.up:
             self.world.sometimes["kills"] += 1
             node.kill()
-            self.world.at(self.world.random.choice([0.01, 0.05, 0.3, 1.0]), lambda: self.healed or node.boot())
+            self.world.at(self.world.random.choice([0.01, 0.02] if self.crashy else [0.01, 0.05, 0.3, 1.0]), lambda: self.healed or node.boot())
 
     def _cut(self) -> None:
         random, names = self.world.random, list(self.nodes)

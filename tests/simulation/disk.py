@@ -102,8 +102,8 @@ class _Job:
 class Store:
     """What a driver takes for `pygmy.database.Store`: one line, one fsync for all that waits when it begins."""
 
-    def __init__(self, world: World, clock: NodeClock, disk: Disk, name: str) -> None:
-        self._world, self._clock, self.disk, self._name = world, clock, disk, name
+    def __init__(self, world: World, clock: NodeClock, disk: Disk, name: str, slowness: float = 1.0) -> None:
+        self._world, self._clock, self.disk, self._name, self._slowness = world, clock, disk, name, slowness
         self._waiting: list[_Job] = []
         self._under_way: list[_Job] = []
         self._closed: list[Deferred[None]] = []
@@ -132,7 +132,8 @@ class Store:
         elif self.stuck:
             seconds = 60.0
         else:
-            seconds = random.uniform(0.05, 0.6) if random.random() < 0.01 else random.uniform(0.0005, 0.004)
+            late = random.random() < 0.01
+            seconds = random.uniform(0.05, 0.6) if late else self._slowness * random.uniform(0.0005, 0.004)
         # The disk itself goes on while the process is frozen; that its news is heard later is all there is to it.
         self._clock.callLater(seconds, self._end)
 

@@ -67,8 +67,8 @@ def around(owner: Any, name: str, replacement: Callable[..., Any]) -> Any:
     """Patch a method with `replacement(original, self, *args)`."""
     original = getattr(owner, name)
 
-    def patched(self: Any, *args: Any) -> Any:
-        return replacement(original, self, *args)
+    def patched(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return replacement(original, self, *args, **kwargs)
 
     return patch.object(owner, name, patched)
 

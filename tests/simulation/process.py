@@ -121,7 +121,7 @@ class ReplicaProcess(Process):
 
     def start(self) -> None:
         sim = self.sim
-        self.store = Store(self.world, self.clock, self.disk, self.name)
+        self.store = Store(self.world, self.clock, self.disk, self.name, sim.disk_slowness)
         self.store.stuck = self.stuck
         nodes = sim.cluster.nodes
         place = Place(
