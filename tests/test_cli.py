@@ -305,6 +305,15 @@ def test_the_front_end_is_named_in_any_usual_way(
     assert [headers["host"] for _, headers, _ in store.seen] == [host] * 3
 
 
+@pytest.mark.parametrize(("command", "asked"), [("lookup", "GET /books/1"), ("buy", "POST /books/1")])
+def test_the_404_of_another_server_says_nothing_about_books(
+    pygmy: Callable[..., Result], store: CannedStore, command: str, asked: str
+) -> None:
+    store.answers[asked] = (404, b"<html>Not found</html>")
+    result = pygmy(command, "1")
+    assert (result.exit_code, "is no Pygmy front end" in result.stderr) == (69, True)
+
+
 # ---- status
 
 

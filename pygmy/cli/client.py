@@ -157,8 +157,12 @@ class StoreClient:
         return {"Authorization": f"Bearer {self._token()}"} if admin else {}
 
     def _refuse(self, answer: _Answer) -> None:
-        if answer.status >= 400:
-            raise Refused(answer.status, _problem(answer.body), answer.body)
+        if answer.status < 400:
+            return
+        problem = _problem(answer.body)
+        if not problem:  # the 404 of some other server says nothing about books
+            raise self._stranger()
+        raise Refused(answer.status, problem, answer.body)
 
     def _decoded(self, body: bytes, kind: type[T]) -> T:
         if kind is type(None):
@@ -166,7 +170,10 @@ class StoreClient:
         try:
             return msgspec.json.decode(body, type=kind)
         except msgspec.MsgspecError as error:
-            raise Unavailable(f"What answers at {self.url} is no Pygmy front end.") from error
+            raise self._stranger() from error
+
+    def _stranger(self) -> Unavailable:
+        return Unavailable(f"What answers at {self.url} is no Pygmy front end.")
 
     def _silence(self, error: Exception) -> str:
         if isinstance(error, GaveUp):
