@@ -416,6 +416,12 @@ class MemoryCluster:
             assert not self.nodes[name].up, f"{name} is up"
             self.nodes[name].start()
 
+    def freeze(self, name: str) -> None:
+        """As SIGSTOP: its port is open, and nothing comes from it. (It does not thaw: kill it.)"""
+        self.nodes[name].life.alive = False
+        for other in (*self.nodes, CLIENT):
+            self.cut(name, other)
+
     def stop(self, name: str) -> None:
         """SIGTERM, and wait for the end of it."""
         node = self.nodes[name]
