@@ -51,7 +51,7 @@ def test_an_emptied_node_that_finds_nobody_waits() -> None:
 
 
 def test_if_every_disk_was_lost_nothing_was_acknowledged_by_those_that_are_here() -> None:
-    """As when the power fails while the first view is being born: no disk has heard of it, and none holds anything."""
+    """As when the power fails while the first view is born: no disk has heard of it, and none holds anything."""
     net = opened()
     for name in "ab":
         lose_disk(net, name)
