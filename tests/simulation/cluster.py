@@ -16,11 +16,13 @@ from tests.simulation.hooks import PATIENCE, watch
 from tests.simulation.network import Network
 from tests.simulation.process import CatalogProcess, FrontEndProcess, OrderProcess, Process, ReplicaProcess
 from tests.simulation.register import AtomicMembership, AtomicRegister
+from tests.simulation.voters import ReplicatedRegister
 from tests.simulation.world import Violation, World
 
 LEASE = 0.3
 SETTLES_WITHIN = 3.0
 ORDERS_WITHIN = 3.0
+REPLICATED = True
 _ROLES = {Role.CATALOG: CatalogProcess, Role.ORDER: OrderProcess, Role.FRONTEND: FrontEndProcess}
 
 
@@ -31,12 +33,15 @@ class Shape:
         self.catalogs, self.orders, self.front_ends, self.duration = catalogs, orders, front_ends, duration
         self.rate = 25.0
         self.quiet = False
+        self.replicated = False  # the register; else an atomic one stands in for it
         self.items = 4
 
     @classmethod
     def of(cls, seed: int) -> Shape:
         """Every third history has catalogs only."""
-        return cls(2 + seed % 2, 0 if seed % 3 == 0 else 2 + seed // 2 % 2, 1 + seed // 4 % 2)
+        shape = cls(2 + seed % 2, 0 if seed % 3 == 0 else 2 + seed // 2 % 2, 1 + seed // 4 % 2)
+        shape.replicated = REPLICATED
+        return shape
 
 
 def _tier(role: Role, count: int) -> tuple[Node, ...]:
@@ -72,6 +77,7 @@ class Simulation:
             recovery_wait=1.0,
             register_poll=0.8,
             recheck=0.3,
+            round_life=0.25,
             status_fresh=0.5,
             batch=64,
             chunk=3,
@@ -86,20 +92,28 @@ class Simulation:
             node.name: _ROLES[node.role](self, node) for node in self.cluster.nodes
         }
         self.network.nodes = self.nodes
-        self.registers = {
-            str(role): AtomicRegister(self.network, tuple(node.name for node in self.cluster.tier(role)))
+        self.registers: dict[str, Any] = {
+            str(role): self._register(str(role), tuple(node.name for node in self.cluster.tier(role)))
             for role in (Role.CATALOG, Role.ORDER)
             if self.cluster.tier(role)
         }
         self.clients = Clients(self, shape.rate)
         watch.begin(self.world)
         watch.make_membership = self._membership
+        watch.registers = self.registers
         watch.current_epoch = lambda tier: self.registers[tier].view.epoch
         for node in self.nodes.values():
             self.world.at(random.uniform(0, 0.05), node.boot)
 
-    def _membership(self, core: Any, known: Any, on_value: Any) -> AtomicMembership:
+    def _register(self, name: str, tier: tuple[str, ...]) -> Any:
+        if self.shape.replicated:
+            return ReplicatedRegister(lambda: [node.voter for node in self.nodes.values()], name)
+        return AtomicRegister(self.network, tier)
+
+    def _membership(self, core: Any, known: Any, on_value: Any) -> Any:
         assert self.starting is not None
+        if self.starting.voter is not None:
+            return self.starting.voter.membership(self.starting.tier)(core, known, on_value)
         return AtomicMembership(core, known, on_value, self.registers[self.starting.tier], self.starting)
 
     def replicas(self, tier: str | None = None) -> list[ReplicaProcess]:
@@ -115,10 +129,10 @@ class Simulation:
     def run(self) -> str | None:
         """What is wrong, or None."""
         try:
-            self.world.run_until(0.5)
+            self.world.run_until(1.0 if self.shape.replicated else 0.5)
             self.clients.start()
             self.world.at(0.3, self._fault)
-            self.world.run_until(self.shape.duration)
+            self.world.run_until(self.world.now + self.shape.duration - 0.5)
             self.heal()
             self.finish()
         except Violation as violation:

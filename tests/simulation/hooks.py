@@ -18,6 +18,7 @@ from pygmy.caching.flights import Flights
 from pygmy.messages.replication import Version
 from pygmy.replication.log import Log
 from pygmy.replication.ownership import Ownership
+from pygmy.replication.register import RegisterMembership
 from pygmy.replication.replica import Replica
 from pygmy.replication.sessions import Sessions
 from pygmy.replication.viewchange import ViewChange
@@ -34,6 +35,7 @@ class Watch:
     def __init__(self) -> None:
         self.world = World(0)
         self.make_membership: Callable[..., Any] | None = None
+        self.registers: dict[str, Any] = {}
         self.current_epoch: Callable[[str], int] = lambda tier: 0
         self.begin(self.world)
 
@@ -163,6 +165,32 @@ def _replica(*args: Any) -> Replica:
     return Replica(*args, membership=watch.make_membership)
 
 
+# ---- the replicated register
+
+
+def _settled(original: Any, self: RegisterMembership, goal: Any, value: Any) -> None:
+    if value is not None:
+        register = watch.registers[self._register]
+        if goal.new is not None and value == goal.new:
+            watch.count("views")
+        register.chosen(value)
+    original(self, goal, value)
+
+
+def _change(original: Any, self: RegisterMembership, expected: Any, new: Any) -> None:
+    proposers = watch.registers[self._register].changed_by.setdefault(expected, set())
+    if proposers and self._core.me not in proposers:
+        watch.count("both members proposed")
+    proposers.add(self._core.me)
+    original(self, expected, new)
+
+
+def _ended(original: Any, self: RegisterMembership, outcome: Any) -> None:
+    if outcome.kind == "unknown":
+        watch.count("compare-and-set answer lost")
+    original(self, outcome)
+
+
 # ---- logging
 
 
@@ -194,6 +222,9 @@ def simulated() -> Iterator[None]:
             (Flights, "mark", _mark),
             (Writes, "_propagate", _propagate),
             (Writes, "_answer_chosen", _answer_chosen),
+            (RegisterMembership, "_settled", _settled),
+            (RegisterMembership, "change", _change),
+            (RegisterMembership, "_ended", _ended),
         ):
             stack.enter_context(around(owner, name, replacement))
         for target, name, value in (

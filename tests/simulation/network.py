@@ -51,7 +51,7 @@ class Network:
             message = _ONE_WAY.decode(message)
         if self.dropped and (sender, to, _kind(message)) in self.dropped:
             return
-        if self.lost(sender, to):
+        if sender != to and self.lost(sender, to):
             return
         for _ in range(2 if self.world.random.random() < self.loss else 1):
             self.world.at(self.delay(), self._deliver, sender, to, message)
@@ -66,7 +66,7 @@ class Network:
             message = _ONE_WAY.decode(message)
         if self.world.trace:
             self.world.say(f"{sender} -> {node.name} {message}")
-        node.receive(sender, message)
+        node.arrive(sender, message)
 
     def cut_off(self, name: str) -> bool:
         """True if a node hears, or is heard by, no majority of nodes that are up."""

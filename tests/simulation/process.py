@@ -16,9 +16,11 @@ from pygmy.ledger.catalog import ReplicatedCatalog
 from pygmy.ledger.driver import Driver, Place
 from pygmy.ledger.orders import ReplicatedOrders
 from pygmy.messages.internal import AnswerBody, Call
+from pygmy.messages.register import RegisterMessage, RegisterReply
 from pygmy.order import OrderServer
 from tests.simulation.disk import Disk, Store
 from tests.simulation.network import Client, Links
+from tests.simulation.voters import VoterProcess
 from tests.simulation.world import EPOCH, NodeClock
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ class Process:
         self.clock.die()
         self.calls: dict[Any, None] = {}
         self.server: Any = None
+        self.voter = VoterProcess(self) if sim.shape.replicated else None
 
     @property
     def frozen(self) -> bool:
@@ -62,6 +65,8 @@ class Process:
         self.up = True
         self.clock = NodeClock(self.world, self._rate, self._offset)
         self.calls = {}
+        if self.voter is not None:
+            self.voter.boot()
         self.start()
 
     def start(self) -> None:
@@ -73,6 +78,8 @@ class Process:
             return
         self.world.say(f"KILL {self.name}")
         self.up = False
+        if self.voter is not None:
+            self.voter.crash()
         self.clock.die()
         from pygmy.peers import LinkDown
 
@@ -95,6 +102,15 @@ class Process:
         if self.up:
             self.kill()
             self.world.at(self.world.random.uniform(0.05, 0.5), self.boot)
+
+    def arrive(self, sender: str, message: Any) -> None:
+        """A message: the voter's, the server's, or both's."""
+        if isinstance(message, RegisterMessage):
+            if self.voter is not None:
+                self.voter.receive(sender, message)
+            if not isinstance(message, RegisterReply):
+                return
+        self.receive(sender, message)
 
     def receive(self, sender: str, message: Any) -> None:
         self.server.receive(sender, message)

@@ -1,0 +1,103 @@
+"""The replicated register under simulation: a voter in each process, on a small disk of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
+
+from pygmy.messages.register import RegisterMessage
+from pygmy.messages.replication import View
+from pygmy.replication.effects import Send
+from pygmy.replication.founding import check_charter
+from pygmy.replication.membership import MembershipFactory
+from pygmy.replication.register import replicated
+from pygmy.replication.voter import Keep, Voter, VoterState
+
+if TYPE_CHECKING:
+    from tests.simulation.process import Process
+
+REGISTERS = ("catalog", "order")
+
+
+class VoterProcess:
+    """What a node has besides its server: `state` survives it."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self._random = Random(process.world.random.random())
+        self.state = VoterState()
+        self._unsynced: list[Keep] = []
+
+    def boot(self) -> None:
+        """The process starts."""
+        process, clock = self._process, self._process.clock
+        self._clock, self._free = clock, clock.seconds()
+        names = tuple(node.name for node in process.sim.cluster.nodes)
+        kept = replace(self.state, charter=check_charter(self.state.charter, None, names))
+        timing = process.sim.timing
+        self.voter = Voter(process.name, names, REGISTERS, kept, clock.seconds(), self._random, timing)
+        self._tick()
+
+    def crash(self) -> None:
+        """Any prefix of what was not confirmed is on disk."""
+        for keep in self._unsynced[: self._process.world.random.randint(0, len(self._unsynced))]:
+            self.state = keep.state or self.state
+        self._unsynced = []
+
+    def membership(self, tier: str) -> MembershipFactory:
+        """What the replica in this process takes its views from."""
+        names = tuple(node.name for node in self._process.sim.cluster.nodes)
+        return replicated(tier, names, lambda: self.voter.cluster_id, self._random)
+
+    def receive(self, sender: str, message: RegisterMessage) -> None:
+        self._keep(self.voter.receive(sender, message, self._clock.seconds()))
+
+    def _tick(self) -> None:
+        self._keep(self.voter.tick(self._clock.seconds()))
+        self._clock.callLater(self._process.sim.timing.heartbeat, self._tick)
+
+    def _keep(self, keep: Keep) -> None:
+        """Store, then send, in order."""
+        if keep.state is None and not keep.then:
+            return
+        self._unsynced.append(keep)
+        now = self._clock.seconds()
+        took = 0.0 if keep.state is None else self._random.uniform(0.0005, 0.004)
+        self._free = max(self._free, now) + took
+        self._clock.callLater(self._free - now, self._kept)
+
+    def _kept(self) -> None:
+        keep = self._unsynced.pop(0)
+        self.state = keep.state or self.state
+        for effect in keep.then:
+            if isinstance(effect, Send):
+                for to in effect.to:
+                    self._process.sim.network.send(self._process.name, to, effect.message)
+
+
+class ReplicatedRegister:
+    """The register of a tier as it is known to all-seeing eyes. `view` is the newest that any proposer saw chosen."""
+
+    def __init__(self, processes: Callable[[], list[Any]], tier: str) -> None:
+        self._processes, self._tier = processes, tier
+        self.unreachable: set[str] = set()
+        self._newest: View | None = None
+        self.changed_by: dict[Any, set[str]] = {}
+
+    def chosen(self, view: View) -> None:
+        """A proposer has seen this value chosen."""
+        if self._newest is None or view.number > self._newest.number:
+            self._newest = view
+
+    @property
+    def view(self) -> View:
+        return self._newest or View(0, 0, {}, frozenset(), "")
+
+    def held(self) -> View | None:
+        """The newest value that a voter holds: it may yet be chosen."""
+        votes = [voter.state.votes.get(self._tier) for voter in self._processes()]
+        newest = max((vote for vote in votes if vote is not None), key=lambda vote: vote.accepted, default=None)
+        return newest.value if newest else None
