@@ -3,7 +3,7 @@
 import re
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.interfaces import ITCPTransport
+from twisted.internet.interfaces import IDelayedCall, ITCPTransport
 from twisted.logger import Logger
 from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
@@ -74,6 +74,7 @@ class BoundedChannel(HTTPChannel):
         self._since = self._seconds()
         self._idle = True
         self._refused = False
+        self._turn: IDelayedCall | None = None
 
     @property
     def answering(self) -> bool:
@@ -90,6 +91,8 @@ class BoundedChannel(HTTPChannel):
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
         """Nobody is there any more."""
         self._handlingRequest = False
+        if self._turn is not None:
+            self._turn.cancel()
         super().connectionLost(reason)
         self.site.closed(self)
 
@@ -139,7 +142,18 @@ class BoundedChannel(HTTPChannel):
             super().allContentReceived()
 
     def requestDone(self, request: Request) -> None:
-        """An answer is complete: on to the next request, some of which may be here already."""
+        """An answer is complete: on to the next request.
+
+        One that is here already waits for the reactor's next turn: who sends thousands at once, each of which is
+        answered at once, would else hold up everybody until the last of them.
+        """
+        if self._buffer or any(self._dataBuffer):
+            self._turn = self.site.reactor.callLater(0, self._go_on, request)
+        else:
+            self._go_on(request)
+
+    def _go_on(self, request: Request) -> None:
+        self._turn = None
         if self.site.draining:
             self.persistent = False
         self._idle = not self._buffer and not any(self._dataBuffer)
@@ -153,14 +167,16 @@ class BoundedChannel(HTTPChannel):
 
     def lineLengthExceeded(self, line: bytes) -> None:
         """A line beyond all headers."""
-        self.refuse(self._headers_too_large())
+        self.refuse(self._head_too_large())
 
     def _respondToBadRequestAndDisconnect(self) -> None:
         """Whatever twisted.web could not read."""
         long = self._receivedHeaderSize > self.totalHeadersSize or self._receivedHeaderCount > self.maxHeaders
-        self.refuse(self._headers_too_large() if long else bad_request("Expected a well-formed request."))
+        self.refuse(self._head_too_large() if long else bad_request("Expected a well-formed request."))
 
-    def _headers_too_large(self) -> Problem:
+    def _head_too_large(self) -> Problem:
+        if not self.requests:  # it begins with the second line
+            return Problem(414, "URI too long", f"Expected a first line of at most {self.totalHeadersSize} bytes.")
         detail = f"Expected at most {self.maxHeaders} headers in {self.totalHeadersSize} bytes."
         return Problem(431, "Headers too large", detail)
 
