@@ -119,7 +119,16 @@ class CatalogServer(MultiService):
             raise unavailable("The catalog is not open yet.")
         match call.body:
             case Execute(op_id, operation):
-                return Executed(await self._ledger.execute(operation, op_id))
+                result = await self._ledger.execute(operation, op_id)
+                log.info(
+                    "{operation}: {outcome} in {epoch}-{seq}",
+                    operation=type(operation).__name__,
+                    outcome=type(result.outcome).__name__,
+                    epoch=result.epoch,
+                    seq=result.seq,
+                    rid=call.request_id,
+                )
+                return Executed(result)
             case Fill(item, holder):
                 read = await self._ledger.read((item,), holder)
                 return Filled(read.rows[0], read.session, read.lease)
