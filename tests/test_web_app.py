@@ -266,6 +266,12 @@ def test_a_bad_query_gets_400_saying_what_was_expected(store, sent, said):
     assert said in body["detail"]
 
 
+def test_a_write_with_a_query_is_refused_rather_than_half_understood(store):
+    assert store.ask("POST", "/buy?quantity=5")[0] == 400
+    assert store.ask("POST", "/buy")[0] == 200
+    assert store.ask("GET", "/key?x=1")[0] == 200
+
+
 @pytest.mark.parametrize("text", ["0", "-1", "x", "1.0", "01", "%2B1"])
 def test_a_book_id_that_is_not_a_positive_integer_gets_400(store, text):
     assert store.ask("GET", f"/books/{text}")[0] == 400

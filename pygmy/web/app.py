@@ -89,6 +89,8 @@ def _guarded(
     def call(request: IRequest, parts: dict[str, str]) -> Any:
         if check is not None:
             check(request)
+        if request.args and route.query is None and route.method != "GET":
+            raise bad_request("Expected no query parameters.")  # a ?quantity=5 must not buy one copy
         return route.handler(request, **parts)
 
     def serve(request: IRequest, **parts: str) -> "Deferred[bytes]":
