@@ -29,6 +29,7 @@ class HasId(Protocol):
 
 
 PagedT = TypeVar("PagedT", bound=HasId)
+DOUBT = "It may or may not have been done."
 NEVER_SENT = (ConnectError, DNSLookupError)
 
 
@@ -101,7 +102,7 @@ class StoreClient:
         except Unavailable:
             raise
         except Exception as error:
-            raise OutcomeUnknown(self._silence(error), key) from error
+            raise OutcomeUnknown(f"{self._silence(error)} {DOUBT}", key) from error
         if answer.status >= 500:
             raise self._failed_write(answer, key)
         self._refuse(answer)
@@ -113,7 +114,8 @@ class StoreClient:
         refused = Refused(answer.status, problem, answer.body)
         if answer.status == 503 and problem and not problem.get("outcome_unknown"):
             return refused
-        return OutcomeUnknown(str(refused), key, answer.body)
+        said = str(refused) if problem.get("outcome_unknown") else f"{refused} {DOUBT}"
+        return OutcomeUnknown(said, key, answer.body)
 
     async def _read(self, path: str, params: dict[str, object], admin: bool) -> _Answer:
         answer = await self._ask(path, params, admin)

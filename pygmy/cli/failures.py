@@ -34,12 +34,15 @@ class Unavailable(CommandFailed):
 
 
 class OutcomeUnknown(CommandFailed):
-    """A write was sent and its answer is not known; the same request under `key` tells, and takes effect once."""
+    """A write was sent and its answer is not known; the same request under `key` tells, and takes effect once.
+
+    `why` is the store's own sentence about that, where it gave one, or what happened instead.
+    """
 
     code = UNKNOWN
 
     def __init__(self, why: str, key: str, body: bytes = b"") -> None:
-        super().__init__(f"{why} It may or may not have been done.")
+        super().__init__(why)
         self.key = key
         self.body = body
 
