@@ -3,13 +3,11 @@
 import time
 from collections.abc import Sequence
 
-import msgspec
 from msgspec.structs import replace
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
-from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource
 
 from pygmy.balancing.local import Local
@@ -32,17 +30,16 @@ from pygmy.messages.internal import (
     Sales,
     SalesPage,
 )
-from pygmy.messages.operations import NewBook, Opened, Reused
+from pygmy.messages.operations import Book, NewBook, Opened, Reused
 from pygmy.opening import parts
 from pygmy.routes.condition import cluster_body, health_body
 from pygmy.routes.reading import Reading
+from pygmy.routes.table import table_route
 from pygmy.routes.writing import Writing
 from pygmy.web.app import make_app, root_resource
 from pygmy.web.auth import Secrets
 from pygmy.web.internal import Internal, Receive
 from pygmy.web.metrics import Metrics
-from pygmy.web.openapi import Auth, Route
-from pygmy.web.requests import write_bytes
 from pygmy.web.status import ClusterBody, Health, common_routes
 
 log = Logger()
@@ -155,28 +152,17 @@ class CatalogServer(MultiService):
         routes = (
             *(route for route in reading.routes() if route.path.startswith("/books")),
             *(route for route in Writing(here, here).routes() if route.method == "PATCH"),
-            Route(
-                method="GET",
-                path="/table",
-                handler=self._table,
-                summary="Every row with its version, as JSON lines",
-                answers={200: str, 204: None},
-                errors=(503,),
-                auth=Auth.MEMBER,
-                media="application/x-ndjson",
-            ),
+            table_route("Every row with its version, as JSON lines", self._state, self._rows),
             *common_routes(health=self.health, cluster=self.cluster, metrics=self._metrics),
         )
         app = make_app(routes, secrets=self._secrets, metrics=self._metrics, title="Pygmy, a catalog server")
         return root_resource(app, internal=Internal(self._secrets, self._clock, self._receive, self.answer))
 
-    async def _table(self, request: IRequest) -> bytes:
-        """GET /table."""
-        if self._ledger.condition().state == "INIT":
-            return write_bytes(request, 204, b"")
-        read = await self._ledger.table()
-        body = b"".join(msgspec.json.encode(row) + b"\n" for row in read.rows)
-        return write_bytes(request, 200, body, media="application/x-ndjson")
+    def _state(self) -> str:
+        return self._ledger.condition().state
+
+    async def _rows(self) -> Sequence[Book]:
+        return (await self._ledger.table()).rows
 
     def health(self) -> Health:
         """Healthy while this replica serves."""

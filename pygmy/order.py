@@ -1,15 +1,13 @@
 """The order server: a buy is a sale at a catalog, then an order in this tier's log, then the answer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-import msgspec
 from msgspec.structs import replace as with_changes
 from treq.client import HTTPClient
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
-from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource
 
 from pygmy.balancing.balancer import Balancer
@@ -34,13 +32,13 @@ from pygmy.peers import Links
 from pygmy.reconciler import Reconciler, order_of
 from pygmy.routes.condition import cluster_body, health_body
 from pygmy.routes.outcomes import refusal
+from pygmy.routes.table import table_route
 from pygmy.routes.writing import Writing
 from pygmy.web.app import make_app, root_resource
 from pygmy.web.auth import Secrets
 from pygmy.web.internal import Internal, Receive
 from pygmy.web.metrics import Metrics
 from pygmy.web.openapi import Auth, Route
-from pygmy.web.requests import write_bytes
 from pygmy.web.status import ClusterBody, Health, common_routes
 
 log = Logger()
@@ -147,32 +145,23 @@ class OrderServer(MultiService):
         here = Local(self._node.name, self.answer)
         routes = (
             *(_members_only(route) for route in Writing(here, here).shop_routes()),
-            Route(
-                method="GET",
-                path="/table",
-                handler=self._table,
-                summary="Every order, as JSON lines",
-                answers={200: str, 204: None},
-                errors=(503,),
-                auth=Auth.MEMBER,
-                media="application/x-ndjson",
-            ),
+            table_route("Every order, as JSON lines", self._state, self._rows),
             *common_routes(health=self.health, cluster=self.cluster, metrics=self._metrics),
         )
         app = make_app(routes, secrets=self._secrets, metrics=self._metrics, title="Pygmy, an order server")
         return root_resource(app, internal=Internal(self._secrets, self._clock, self._receive, self.answer))
 
-    async def _table(self, request: IRequest) -> bytes:
-        """GET /table."""
-        if self._ledger.condition().state == "INIT":
-            return write_bytes(request, 204, b"")
-        rows: list[bytes] = []
-        after, more = 0, True
+    def _state(self) -> str:
+        return self._ledger.condition().state
+
+    async def _rows(self) -> Sequence[Order]:
+        rows: list[Order] = []
+        more = True
         while more:
-            page = await self._ledger.page(after, TABLE_PAGE)
-            rows.extend(msgspec.json.encode(row) + b"\n" for row in page.rows)
-            after, more = page.rows[-1].order_id if page.rows else after, page.more
-        return write_bytes(request, 200, b"".join(rows), media="application/x-ndjson")
+            page = await self._ledger.page(rows[-1].order_id if rows else 0, TABLE_PAGE)
+            rows.extend(page.rows)
+            more = page.more
+        return rows
 
     def health(self) -> Health:
         """Healthy while this replica serves."""

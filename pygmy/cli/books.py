@@ -6,44 +6,17 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import click
-from msgspec import Struct, field
 
 from pygmy.cli.calling import Settings, call, show
 from pygmy.cli.failures import CommandFailed
 from pygmy.cli.terminal import money, paint, printable, tell
-from pygmy.web.contract import BookBody, SummaryBody
+from pygmy.web.contract import AnyOrderBody, BookBody, SummaryBody
 
 if TYPE_CHECKING:
     from pygmy.cli.client import Reply, StoreClient
 
 BOOK = click.IntRange(min=1)
 MOST_MONEY = 1_000_000
-
-
-class BoughtLine(Struct, frozen=True):
-    """A line of a basket's order; `cost` apiece."""
-
-    id: int
-    quantity: int
-    cost: float
-
-
-class AnyOrder(Struct, frozen=True):
-    """An order of one book or of a basket: exactly one of (`item`, `quantity`) and `items` is there."""
-
-    id: int = field(name="OrderId")
-    date: str = field(name="Date")
-    status: str = field(name="Order status")
-    total: float = field(name="Total")
-    item: int | None = field(name="ID", default=None)
-    quantity: int | None = field(name="Quantity", default=None)
-    items: tuple[BoughtLine, ...] = field(name="Items", default=())
-
-    def lines(self) -> list[tuple[int, int]]:
-        """(book, copies) for each line."""
-        if self.item is not None:
-            return [(self.item, self.quantity or 1)]
-        return [(line.id, line.quantity) for line in self.items]
 
 
 def token_option(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -92,7 +65,7 @@ def search(settings: Settings, topic: str | None) -> None:
 def buy(settings: Settings, books: tuple[int, ...], quantity: int, key: str) -> None:
     """Buy a book, or several as one basket: all or none."""
 
-    async def purchase(store: "StoreClient") -> tuple["Reply[AnyOrder]", dict[int, str]]:
+    async def purchase(store: "StoreClient") -> tuple["Reply[AnyOrderBody]", dict[int, str]]:
         reply = await _purchase(store, books, quantity, key)
         return reply, {} if settings.json else await _titles(store, books)
 
@@ -100,12 +73,12 @@ def buy(settings: Settings, books: tuple[int, ...], quantity: int, key: str) -> 
     show(settings, reply, lambda order: bought_text(order, titles))
 
 
-async def _purchase(store: "StoreClient", books: Sequence[int], quantity: int, key: str) -> "Reply[AnyOrder]":
+async def _purchase(store: "StoreClient", books: Sequence[int], quantity: int, key: str) -> "Reply[AnyOrderBody]":
     if len(books) == 1:
-        return await store.write("POST", f"/books/{books[0]}", AnyOrder, {"quantity": quantity}, key=key)
+        return await store.write("POST", f"/books/{books[0]}", AnyOrderBody, {"quantity": quantity}, key=key)
     copies = {book: books.count(book) * quantity for book in books}
     items = [{"id": book, "quantity": count} for book, count in copies.items()]
-    return await store.write("POST", "/orders", AnyOrder, {"items": items}, key=key)
+    return await store.write("POST", "/orders", AnyOrderBody, {"items": items}, key=key)
 
 
 async def _titles(store: "StoreClient", books: Sequence[int]) -> dict[int, str]:
@@ -129,16 +102,17 @@ def orders(settings: Settings, order: int | None, after: int, limit: int, token_
     """Show one order, or a list of them. Needs the admin token."""
     settings.token_file = token_file
     if order is not None:
-        reply = call(settings, lambda store: store.get(f"/orders/{order}", AnyOrder, admin=True))
+        reply = call(settings, lambda store: store.get(f"/orders/{order}", AnyOrderBody, admin=True))
         show(settings, reply, order_text)
         return
-    page = call(settings, lambda store: store.get("/orders", list[AnyOrder], admin=True, after=after, limit=limit))
+    kind = list[AnyOrderBody]
+    page = call(settings, lambda store: store.get("/orders", kind, admin=True, after=after, limit=limit))
     if page.value or settings.json:
         show(settings, page, lambda found: "\n".join(map(order_text, found)))
     else:
         tell("No orders.")
     if len(page.value) == limit:
-        tell(f"Perhaps there are more: pygmy orders --after {page.value[-1].id}")
+        tell(f"Perhaps there are more: pygmy orders --after {page.value[-1].order_id}")
 
 
 class CountType(click.ParamType[Any]):
@@ -248,15 +222,15 @@ def list_text(books: Sequence[SummaryBody]) -> str:
     return "\n".join(f"{book.id:>{width}}  {printable(book.title)}" for book in books)
 
 
-def order_text(order: AnyOrder) -> str:
+def order_text(order: AnyOrderBody) -> str:
     """An order in one line."""
     what = ", ".join(f"{copies} x book {book}" for book, copies in order.lines())
-    return f"{order.id}  {printable(order.date)}  {money(order.total):>10}  {what}"
+    return f"{order.order_id}  {printable(order.date)}  {money(order.total):>10}  {what}"
 
 
-def bought_text(order: AnyOrder, titles: dict[int, str]) -> str:
+def bought_text(order: AnyOrderBody, titles: dict[int, str]) -> str:
     """The receipt."""
-    number = paint(f"Order {order.id}:", "green")
+    number = paint(f"Order {order.order_id}:", "green")
     lines = [
         f'{copies} x "{printable(titles[book])}"' if book in titles else f"{copies} x book {book}"
         for book, copies in order.lines()

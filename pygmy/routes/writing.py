@@ -2,7 +2,7 @@
 
 from typing import Annotated, TypeVar
 
-from msgspec import UNSET, Meta, Struct, UnsetType, field
+from msgspec import Meta, Struct
 from twisted.internet.defer import Deferred
 from twisted.web.iweb import IRequest
 
@@ -14,6 +14,7 @@ from pygmy.messages.operations import Line, Operation, RemoveBook, Removed, Reus
 from pygmy.routes.outcomes import refusal
 from pygmy.web.app import shield
 from pygmy.web.contract import (
+    AnyOrderBody,
     BasketBody,
     BasketOrderBody,
     BookBody,
@@ -21,7 +22,6 @@ from pygmy.web.contract import (
     ChangeBody,
     NewBookBody,
     OrderBody,
-    OrderItem,
     book_body,
     etag,
     order_body,
@@ -40,18 +40,6 @@ class OrdersQuery(Struct, frozen=True, forbid_unknown_fields=True):
 
     limit: Annotated[int, Meta(ge=1, le=1000)] = 100
     after: Annotated[int, Meta(ge=0)] = 0
-
-
-class AnyOrderBody(Struct, frozen=True):
-    """What the document says of an order: of one book (`OrderBody`) or a basket's (`BasketOrderBody`)."""
-
-    order_id: int = field(name="OrderId")
-    date: str = field(name="Date")
-    status: str = field(name="Order status")
-    total: float = field(name="Total")
-    item: int | UnsetType = field(name="ID", default=UNSET)
-    quantity: int | UnsetType = field(name="Quantity", default=UNSET)
-    items: tuple[OrderItem, ...] | UnsetType = field(name="Items", default=UNSET)
 
 
 def op_id(key: str) -> str:

@@ -129,6 +129,24 @@ class BasketOrderBody(Struct, frozen=True):
     total: float = field(name="Total")
 
 
+class AnyOrderBody(Struct, frozen=True):
+    """An order of one book (`OrderBody`) or of a basket (`BasketOrderBody`), for those who read either."""
+
+    order_id: int = field(name="OrderId")
+    date: str = field(name="Date")
+    status: str = field(name="Order status")
+    total: float = field(name="Total")
+    item: int | UnsetType = field(name="ID", default=UNSET)
+    quantity: int | UnsetType = field(name="Quantity", default=UNSET)
+    items: tuple[OrderItem, ...] | UnsetType = field(name="Items", default=UNSET)
+
+    def lines(self) -> list[tuple[int, int]]:
+        """(book, copies) for each line."""
+        if isinstance(self.item, int) and isinstance(self.quantity, int):
+            return [(self.item, self.quantity)]
+        return [(line.id, line.quantity) for line in self.items or ()]
+
+
 SUCCESS = "Success"
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
