@@ -67,8 +67,8 @@ class Life:
     def seconds(self) -> float:
         return float(self._clock.seconds())
 
-    def callLater(self, delay: float, call: Callable[..., object], *args: Any, **kwargs: Any) -> Any:
-        return self._clock.callLater(delay, self._run, call, args, kwargs)
+    def callLater(self, delay: float, callable: Callable[..., Any], *args: object, **kwargs: object) -> Any:
+        return self._clock.callLater(delay, self._run, callable, args, kwargs)
 
     def getDelayedCalls(self) -> Any:
         return self._clock.getDelayedCalls()
@@ -127,7 +127,7 @@ class _Exchange:
 
     def flush(self) -> bool:
         pumps = list(self.agent._pumps)
-        moved = sum(pump.flush() for pump in pumps) > 0
+        moved = bool(sum(pump.flush() for pump in pumps))
         self.agent._pumps = {p for p in pumps if not (p.clientIO.disconnected and p.serverIO.disconnected)}
         return moved
 
@@ -336,10 +336,10 @@ class MemoryCluster:
         self.client = http_client(self.wire.agent(CLIENT))
         self.log: list[str] = []
         self.troubles: list[str] = []
-        globalLogPublisher.addObserver(self._observe)
+        self._observer: Any = self._observe
+        globalLogPublisher.addObserver(self._observer)  # type: ignore[arg-type]
         if start:
-            for node in self.nodes.values():
-                node.start()
+            self.boot(*self.nodes)
             self.until(self.open, "the store is open")
 
     def _observe(self, event: dict[str, Any]) -> None:
@@ -351,7 +351,7 @@ class MemoryCluster:
 
     def close(self) -> None:
         """The end. Nothing that no test has asked for may have gone wrong."""
-        globalLogPublisher.removeObserver(self._observe)
+        globalLogPublisher.removeObserver(self._observer)
         for node in self.nodes.values():
             node.kill()
         self._home.cleanup()
@@ -475,7 +475,8 @@ class MemoryCluster:
             data = msgspec.json.encode(body)
             sent["Content-Type"] = "application/json"
         url = f"{self.nodes[name].node.url}{path}"
-        return Asked(self.client.request(method, url, headers=sent, data=data))
+        client: Any = self.client
+        return Asked(client.request(method, url, headers=sent, data=data))
 
     def ask(
         self, name: str, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
