@@ -6,9 +6,12 @@ import argparse
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 
+from tests.simulation import cluster
 from tests.simulation.bugs import BUGS, planted
 from tests.simulation.cluster import Simulation
+from tests.simulation.directed import SCHEDULES, play
 from tests.simulation.hooks import simulated
 
 
@@ -41,14 +44,33 @@ def run_many(first: int, count: int, bug: str | None, *, trace: bool, stop: bool
     return broken, f"{done} histories, {broken} broken, {1000 * spent / done:.0f} ms each, {steps // done} events each\n{counts}"
 
 
+def run_directed(trace: Callable[[str], None] | None) -> int:
+    """Each schedule as it should be, and with each of the bugs it is for."""
+    failed = False
+    cluster.REPLICATED = False
+    for name, (_, _, _, bugs) in SCHEDULES.items():
+        for bug in (None, *bugs):
+            with planted(bug), simulated():
+                problem = play(name, trace)
+            failed |= bool(problem) != bool(bug)
+            last = problem.strip().splitlines()[-1][:150] if problem else "sound"
+            print(f"{name:34} {bug or '-':24} {last}", flush=True)
+    return int(failed)
+
+
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation")
     parser.add_argument("--histories", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0, help="of the first history")
     parser.add_argument("--trace", action="store_true", help="tell everything that happens")
     parser.add_argument("--stop", action="store_true", help="stop at the first broken history")
+    parser.add_argument("--atomic", action="store_true", help="an atomic register stands in for the replicated one")
     parser.add_argument("--bug", help="plant a deliberate bug, or each in turn: all")
+    parser.add_argument("--directed", action="store_true", help="play the schedules written by hand instead")
     options = parser.parse_args(arguments)
+    if options.directed:
+        return run_directed(print if options.trace else None)
+    cluster.REPLICATED = not (options.atomic or options.bug)
     failed = False
     for bug in list(BUGS) if options.bug == "all" else [options.bug]:
         stop = options.stop or bug is not None

@@ -46,6 +46,7 @@ class Task:
     def __init__(self, number: int, operation: Operation | None, op_id: str, invoked: float) -> None:
         self.client, self.operation, self.op_id, self.invoked = f"c{number}", operation, op_id, invoked
         self.tries = 0
+        self.most_tries = MOST_TRIES
         self.done = False
 
 
@@ -78,7 +79,10 @@ class Clients:
         if not self.stopped:
             random = self.world.random
             kinds = ["read", "buy", "basket", "restock", "orders", "shelve"]
-            kind = random.choices(kinds, [10, 7, 2, 1.6, 0.8 if self.sim.cluster.orders else 0, 0.4])[0]
+            weights = [10, 7, 2, 1.6, 0.8 if self.sim.cluster.orders else 0, 0.4]
+            if self.sim.shape.hot:
+                weights = [80, 7, 0, 5, 0, 0]
+            kind = random.choices(kinds, weights)[0]
             getattr(self, kind)()
             self.world.at(random.expovariate(self._rate), self._tick)
 
@@ -115,6 +119,8 @@ class Clients:
         if self._recent and random.random() < 0.03:  # misuse: another request under a used key
             task.op_id = random.choice(self._recent[-40:]).op_id
             task.operation = Sell((Line(self._item(), 1000 + self._count),))
+        if random.random() < 0.3:  # some give up soon
+            task.most_tries = random.choice([1, 2])
         return self.write(task)
 
     def basket(self) -> Task:
@@ -138,8 +144,9 @@ class Clients:
 
     # ---- where to try
 
-    def _choose(self, kind: type[Process]) -> Any:
-        up = [node for node in self.sim.nodes.values() if isinstance(node, kind) and node.up and not node.frozen]
+    def _choose(self, kind: type[Process], frozen: bool = False) -> Any:
+        nodes = [node for node in self.sim.nodes.values() if isinstance(node, kind) and node.up]
+        up = [node for node in nodes if frozen or not node.frozen]
         return self.world.random.choice(up) if up else None
 
     def write(self, task: Task) -> Task:
@@ -147,7 +154,7 @@ class Clients:
         if task.operation is not None and not task.tries:
             self._recent.append(task)
             self._told[task] = (task, None)
-        if task.done or task.tries >= MOST_TRIES:
+        if task.done or task.tries >= task.most_tries:
             return task
         task.tries += 1
         random, operation = self.world.random, task.operation
@@ -226,9 +233,10 @@ class Clients:
         if task.done or task.tries >= 3:
             return
         task.tries += 1
-        node = self._choose(FrontEndProcess if self.world.random.random() < 0.6 else CatalogProcess)
-        if node is not None:
-            self.look(task, item, node)
+        at_front_end = self.world.random.random() < (0.9 if self.sim.shape.hot else 0.6)
+        node = self._choose(FrontEndProcess if at_front_end else CatalogProcess, frozen=True)
+        if node is not None:  # a frozen one answers when it thaws
+            node.clock.run(self.look, task, item, node)
         self.world.at(TRY_AGAIN, self._look, task, item)
 
     def look(self, task: Task, item: int, node: Any) -> None:

@@ -14,6 +14,7 @@ import pygmy.ledger.driver
 import pygmy.order
 import pygmy.reconciler
 from pygmy.balancing.forwarding import Patience
+from pygmy.caching.cache import Cache
 from pygmy.caching.flights import Flights
 from pygmy.messages.replication import Version
 from pygmy.replication.log import Log
@@ -142,6 +143,13 @@ def _mark(original: Any, self: Any, key: str) -> None:
     original(self, key)
 
 
+def _peek(original: Any, self: Any, thing: Any, now: float) -> Any:
+    stored = original(self, thing, now)
+    if stored is not None:
+        watch.count("cache hits")
+    return stored
+
+
 def _propagate(original: Any, self: Writes, batch: Any, taken: Any, answers: Any) -> None:
     for entry in batch.entries:
         watch.decided_by[entry.op_id] = self._core.me
@@ -220,6 +228,7 @@ def simulated() -> Iterator[None]:
             (Ownership, "give", _give),
             (Sessions, "_lapse", _lapse),
             (Flights, "mark", _mark),
+            (Cache, "peek", _peek),
             (Writes, "_propagate", _propagate),
             (Writes, "_answer_chosen", _answer_chosen),
             (RegisterMembership, "_settled", _settled),
