@@ -6,8 +6,7 @@ from typing import Any
 
 from twisted.application.service import IService, MultiService
 from twisted.application.strports import service as listening
-from twisted.internet.defer import Deferred, fail
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import IResource
@@ -17,23 +16,18 @@ from pygmy.clock import boottime, utc_milliseconds
 from pygmy.cluster import Cluster, Node, Role
 from pygmy.database import Boot, Store, StoreError
 from pygmy.datadir import make_durable
-from pygmy.errors import unavailable
 from pygmy.frontend import FrontEnd
 from pygmy.ledger.catalog import ReplicatedCatalog
 from pygmy.ledger.driver import Place
 from pygmy.ledger.orders import ReplicatedOrders
-from pygmy.ledger.seam import Condition
 from pygmy.messages.operations import NewBook, Tier
 from pygmy.opening import load_books
 from pygmy.order import OrderServer
 from pygmy.peers import Links, http_client, pooled_agent
-from pygmy.routes.condition import health_body
-from pygmy.web.app import make_app, root_resource
+from pygmy.routes.starting import starting_resource
 from pygmy.web.auth import Secrets, SecretsError
-from pygmy.web.internal import Internal
 from pygmy.web.metrics import Metrics
 from pygmy.web.site import BoundedSite
-from pygmy.web.status import ClusterBody, Health, NodeStatus, common_routes
 
 log = Logger()
 
@@ -117,7 +111,7 @@ class NodeService(MultiService):
             )
             self._server = front_end
             return front_end.resource()
-        return starting_resource(self._node, self._secrets, self._metrics, self._reactor)
+        return starting_resource(self._cluster, self._node, self._secrets, self._metrics, self._reactor)
 
     def startService(self) -> None:
         """Start; a replica opens its database first."""
@@ -210,18 +204,3 @@ class NodeService(MultiService):
     def _end(self, code: int, why: str) -> None:
         log.critical("{why}", why=why)
         os._exit(code)
-
-
-def starting_resource(node: Node, secrets: Secrets, metrics: Metrics, clock: IReactorTime) -> IResource:
-    """What a replica serves while its database is being opened: other nodes' messages are lost, calls refused."""
-    why = "The node is opening its database."
-
-    def health() -> Health:
-        return health_body(node, Condition("INIT", why, 0, 0))
-
-    def cluster() -> ClusterBody:
-        return ClusterBody(node.name, (NodeStatus(node.name, str(node.role), node.url, "INIT"),))
-
-    routes = common_routes(health=health, cluster=cluster, metrics=metrics)
-    internal = Internal(secrets, clock, lambda sender, message: None, lambda sender, call: fail(unavailable(why)))
-    return root_resource(make_app(routes, secrets=secrets, metrics=metrics), internal=internal)

@@ -30,10 +30,10 @@ from pygmy.ledger.driver import Place
 from pygmy.ledger.orders import ReplicatedOrders
 from pygmy.messages.internal import Envelope
 from pygmy.messages.operations import NewBook
-from pygmy.node import starting_resource
 from pygmy.opening import load_books
 from pygmy.order import OrderServer
 from pygmy.peers import Links, http_client
+from pygmy.routes.starting import starting_resource
 from pygmy.web.metrics import Metrics
 from tests.support.inline_store import InlineReactor
 from tests.support.shop import ADMIN, MEMBER, SECRETS, Asked
@@ -148,6 +148,7 @@ class Wire:
     def __init__(self, cluster: "MemoryCluster") -> None:
         self._cluster = cluster
         self.cut: set[frozenset[str]] = set()
+        self.held: set[tuple[str, str]] = set()  # (who asks, who answers): these answers are on their way for long
         self.delivered: Callable[[str, str, Envelope], None] = lambda sender, to, envelope: None
         self._open: list[_Exchange] = []
 
@@ -180,7 +181,7 @@ class Wire:
     def flush(self) -> bool:
         moved = False
         for exchange in list(self._open):
-            if self._joined(exchange):
+            if self._joined(exchange) and (exchange.sender, exchange.to) not in self.held:
                 moved |= exchange.flush()
         self._open = [exchange for exchange in self._open if exchange.agent._pumps]
         return moved
@@ -246,7 +247,7 @@ class MemoryNode:
             )  # fmt: skip
             self._serve()
         else:
-            self.resource = starting_resource(self.node, SECRETS, self.metrics, self.life)
+            self.resource = starting_resource(cluster.cluster, self.node, SECRETS, self.metrics, self.life)
             self.disk = Disk(self.life, DISK)
             opening = Deferred.fromCoroutine(self._open(client, self.life))
             opening.addErrback(self._failed)
