@@ -145,7 +145,10 @@ def test_an_empty_list_is_not_cached(shop: Shop) -> None:
     assert sum(len(back.bodies(List)) for back in shop.backs.values()) == 2
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=1001", "limit=x", "after=-1", "limit=1&limit=2", "colour=red"])
+@pytest.mark.parametrize(
+    "query",
+    ["limit=0", "limit=1001", "limit=x", "after=-1", "after=9007199254740993", "limit=1&limit=2", "colour=red"],
+)
 def test_bad_query_parameters_are_400(shop: Shop, query: str) -> None:
     assert shop.get(f"/books?{query}").status == 400
 

@@ -1,15 +1,13 @@
 """What reads the store through the front end: books, lists of them, and the cache's own handle."""
 
-from typing import Annotated
-
-from msgspec import Meta, Struct
+from msgspec import Struct
 from twisted.web.iweb import IRequest
 
 from pygmy.balancing.forwarding import line_of
 from pygmy.caching.cache import BookOf, Cache, PageOf
 from pygmy.caching.lookups import Asked, Lookups
 from pygmy.errors import no_such_book
-from pygmy.web.contract import BookBody, SummaryBody
+from pygmy.web.contract import After, BookBody, PageSize, SummaryBody
 from pygmy.web.openapi import Auth, Route
 from pygmy.web.requests import positive, query, request_id, write_bytes
 
@@ -18,8 +16,8 @@ class BooksQuery(Struct, frozen=True, forbid_unknown_fields=True):
     """GET /books."""
 
     topic: str | None = None
-    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
-    after: Annotated[int, Meta(ge=0)] = 0
+    limit: PageSize = 100
+    after: After = 0
 
 
 class Reading:
@@ -82,7 +80,7 @@ class Reading:
                 handler=self.forget,
                 summary="Drop one cached book by hand",
                 answers={204: None},
-                errors=(400,),
+                errors=(400, 404),
                 auth=Auth.MEMBER,
             ),
         )

@@ -14,6 +14,7 @@ from pygmy.messages.operations import Line, Operation, RemoveBook, Removed, Reus
 from pygmy.routes.outcomes import refusal
 from pygmy.web.app import shield
 from pygmy.web.contract import (
+    After,
     AnyOrderBody,
     BasketBody,
     BasketOrderBody,
@@ -22,6 +23,7 @@ from pygmy.web.contract import (
     ChangeBody,
     NewBookBody,
     OrderBody,
+    PageSize,
     book_body,
     etag,
     order_body,
@@ -38,8 +40,8 @@ WRITE_ERRORS = (400, 404, 409, 413, 415, 422, 503)
 class OrdersQuery(Struct, frozen=True, forbid_unknown_fields=True):
     """GET /orders."""
 
-    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
-    after: Annotated[int, Meta(ge=0)] = 0
+    limit: PageSize = 100
+    after: After = 0
 
 
 def op_id(key: str) -> str:
