@@ -285,6 +285,7 @@ def test_a_waiter_that_goes_before_its_look_up_is_done_leaves_nothing_behind(alo
     alone.stores["a"].let("find")
     alone.advance(0.1)
     assert told.results[0].check(CancelledError)
+    assert not alone.failed
     assert count(alone) == 100
 
 

@@ -376,3 +376,15 @@ def test_one_server_reconciles_and_leaves_young_sales_alone(tier: MemoryCluster)
     tier.advance(3)
     assert recorded.count("c:k") == 1
     assert not [line for line in tier.log if line.startswith("reconciled the sale")]
+
+
+def test_a_young_sale_is_given_time_to_get_its_order_from_whoever_sold_it(tier: MemoryCluster) -> None:
+    operation = {"type": "sell", "lines": [{"item": 1, "quantity": 1}]}
+    call = {"id": 1, "request_id": "r", "body": {"type": "execute", "op_id": "c:k", "operation": operation}}
+    tier.advance(0.4)  # the reconciler looks each second: in between
+    assert tier.post("catalog-0", "/internal", {"sender": "order-0", "calls": [call]}, MEMBER).status == 200
+    assert tier.stock(1) == 1199
+    tier.advance(0.97)
+    assert tier.rows("order-0") == []
+    tier.advance(2)
+    assert [order["op_id"] for order in tier.rows("order-0")] == ["c:k"]
