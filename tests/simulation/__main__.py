@@ -72,7 +72,11 @@ def main(arguments: list[str]) -> int:
         return run_directed(print if options.trace else None)
     cluster.REPLICATED = not (options.atomic or options.bug)
     failed = False
-    for bug in list(BUGS) if options.bug == "all" else [options.bug]:
+    caught_by_hand = {bug for _, _, _, bugs in SCHEDULES.values() for bug in bugs}
+    bugs = [bug for bug in BUGS if bug not in caught_by_hand] if options.bug == "all" else [options.bug]
+    if options.bug == "all":
+        failed = bool(run_directed(None))
+    for bug in bugs:
         stop = options.stop or bug is not None
         broken, text = run_many(options.seed, options.histories, bug, trace=options.trace, stop=stop)
         failed |= bool(broken) != bool(bug)

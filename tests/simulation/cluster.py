@@ -71,6 +71,7 @@ class Simulation:
         # Some histories are all power cuts, on disks slow enough for one to strike while a commit waits.
         self.crashy = not shape.quiet and random.random() < 0.25
         self.disk_slowness = random.choice([1, 4, 15]) if self.crashy else 1.0
+        self.network.voters_elsewhere = shape.quiet
         window = random.choice([6, 40, 8192])
         self.boot_window = random.choice([2, 8, 1024])
         self.timing = Timing(

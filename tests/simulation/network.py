@@ -34,6 +34,7 @@ class Network:
         self.cut: set[tuple[str, str]] = set()
         self.dropped: set[tuple[str, str, str]] = set()
         self.nodes: dict[str, Process] = {}
+        self.voters_elsewhere = False  # an atomic register does not need the nodes of this history to be up
 
     def delay(self) -> float:
         random = self.world.random
@@ -71,7 +72,7 @@ class Network:
     def cut_off(self, name: str) -> bool:
         """True if a node hears, or is heard by, no majority of nodes that are up."""
         reached = sum(
-            node.up and not node.frozen and (name, other) not in self.cut and (other, name) not in self.cut
+            ((node.up and not node.frozen) or self.voters_elsewhere) and (name, other) not in self.cut and (other, name) not in self.cut
             for other, node in self.nodes.items()
         )
         return reached <= len(self.nodes) / 2
