@@ -111,7 +111,7 @@ def _reply_to_flood(sock: socket.socket, chunk: bytes, times: int) -> Reply:
 
 
 def idle_connections(attack: Attack) -> None:
-    for _ in range(600):
+    for _ in range(400):
         attack.connect()
 
 
@@ -151,7 +151,7 @@ def test_ordinary_customers_are_served_under(store: Processes, target: str, atta
     with Crowd([customer] * 2) as crowd, Attack(store, target) as under_way:
         crowd.reaches(2)
         attack(under_way)
-        crowd.reaches(10)
+        crowd.reaches(6)
         crowd.stop()
     assert memory(store, target) - before < MEMORY
 

@@ -181,12 +181,12 @@ def test_kill_9_of_any_replica_among_buyers_loses_nothing_and_sells_nothing_twic
     """The primary copy is wherever the last write was, so that both servers of a tier are killed in their turn."""
     item = killed_item()
     with Crowd([customer(store, item)] * 8) as crowd:
-        crowd.reaches(24)
+        crowd.reaches(16)
         store.kill9(victim)
-        crowd.reaches(24)
+        crowd.reaches(16)
         store.start(victim)
         store.wait_running(victim)
-        crowd.reaches(24)
+        crowd.reaches(16)
         bought = crowd.stop()
     ledger_agrees(store, item, bought)
 
@@ -199,10 +199,10 @@ def test_after_kill_9_of_a_whole_tier_or_of_everything_all_acknowledged_orders_a
 ) -> None:
     item = killed_item()
     with Crowd([customer(store, item)] * 8) as crowd:
-        crowd.reaches(24)
+        crowd.reaches(16)
         store.kill9(*victims)
         store.start(*victims)
-        crowd.reaches(24)
+        crowd.reaches(16)
         bought = crowd.stop()
     store.await_whole()
     ledger_agrees(store, item, bought)
@@ -408,7 +408,7 @@ def test_a_damaged_database_ends_its_node_with_one_line_and_is_filled_anew(
 def _without_pages(file: Path, data: bytes) -> bytes:
     """The file with an intact first page and rubbish where its tables begin."""
     connection = sqlite3.connect(file)
-    (size,) = connection.execute("PRAGMA page_size").fetchone()
+    size: int = connection.execute("PRAGMA page_size").fetchone()[0]
     connection.close()
     return data[:size] + b"\xa5" * (len(data) - size)
 
