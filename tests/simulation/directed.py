@@ -229,6 +229,21 @@ def reentered_epoch(d: Schedule) -> None:
     d.read("catalog-1")
 
 
+@schedule(2, 0, "leader_only_sources")
+def leader_dies_undeclared(d: Schedule) -> None:
+    """The only source activates a view and dies before it can declare that its members are sources."""
+    d.kill(1)
+    d.boot(1)
+    d.until(lambda: d.register().view.members.get("catalog-1") == 2)
+    d.register().unreachable.add("catalog-0")
+    d.until(lambda: d.core(1).mode == "RUNNING")
+    d.kill(0)
+    d.register().unreachable.clear()
+    d.boot(0)
+    d.register().unreachable.add("catalog-0")  # its read passes, its change is lost
+    d.run(0.2)
+
+
 @schedule(2, 0, "no_register_poll")
 def late_change(d: Schedule) -> None:
     """A change that was given up as unknown lands after its proposer has read the old value."""

@@ -48,6 +48,10 @@ class World:
                 return True
         return False
 
+    def pending(self) -> list[Timer]:
+        """What is to come, in order."""
+        return [timer for _, _, timer in sorted(self._events, key=lambda event: event[:2]) if timer.call is not None]
+
     def run_until(self, end: float) -> None:
         """Let time pass, up to `end` or the first violation."""
         while self.problem is None and self._events and self._events[0][0] <= end:
