@@ -115,8 +115,9 @@ class FrontEnd(MultiService):
 
     def _forwarder(self, tier: Balancer, role: Role, settings: Settings) -> Forwarder:
         urls = {node.name: node.url for node in self._cluster.tier(role)}
+        behind = self.tiers[Role.CATALOG] if role is Role.ORDER else None
         return Forwarder(
-            tier, urls, self._links, self._gate, self._metrics, self._clock, self._now, settings.patience
+            tier, urls, self._links, self._gate, self._metrics, self._clock, self._now, settings.patience, behind
         )
 
     def _start_with(self, client: HTTPClient, settings: Settings) -> None:

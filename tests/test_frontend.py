@@ -9,7 +9,7 @@ from treq.testing import RequestTraversalAgent
 from twisted.internet.defer import Deferred, fail
 
 from pygmy.balancing.forwarding import Patience, unknown_outcome
-from pygmy.errors import Problem, no_such_book
+from pygmy.errors import Problem, no_such_book, unavailable
 from pygmy.frontend import Settings
 from pygmy.messages.internal import (
     Bought,
@@ -373,6 +373,21 @@ def test_with_every_replica_down_it_answers_503_at_once_and_does_not_spin(shop: 
         assert (answer.status, answer.header("Retry-After")) == (503, "1")
         assert "outcome_unknown" not in answer.json
     assert len(shop.lines("forward")) == 2
+
+
+def test_a_buy_answers_503_at_once_when_no_catalog_can_be_reached(shop: Shop) -> None:
+    """The order servers are well, but can do nothing: waiting for them would help nobody."""
+
+    def refuse(_: Any) -> Any:
+        raise unavailable("No catalog server can be reached.")
+
+    shop.all_answer(Buy, refuse)
+    shop.backs["catalog-0"].up = shop.backs["catalog-1"].up = False
+    shop.advance(1.1)
+    answer = shop.ask("POST", "/books/1")
+    assert answer.status == 503
+    assert "catalog" in answer.json["detail"]
+    assert [len(shop.backs[name].bodies(Buy)) for name in ("order-0", "order-1")] == [1, 1]
 
 
 def test_an_order_server_is_not_glued_to_the_catalog_with_its_index(shop: Shop) -> None:

@@ -36,6 +36,10 @@ class Balancer:
         """What is wrong with it ("": nothing)."""
         return self._why[replica]
 
+    def all_down(self) -> bool:
+        """None of the replicas can be reached."""
+        return all(standing is Standing.DOWN for standing in self._standing.values())
+
     def running(self) -> tuple[str, ...]:
         """The replicas that serve."""
         return tuple(name for name in self._replicas if self._standing[name] is Standing.RUNNING)

@@ -14,7 +14,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.web.iweb import IRequest
 
-from pygmy.balancing.balancer import Balancer, Standing
+from pygmy.balancing.balancer import Balancer
 from pygmy.errors import Problem, overloaded, unavailable
 from pygmy.messages.internal import CallBody
 from pygmy.peers import LinkDown, Links
@@ -117,7 +117,7 @@ class Gate:
 
 
 class Forwarder:
-    """Passes errands to one tier."""
+    """Passes errands to one tier. `behind` is the tier without which that one can do nothing."""
 
     def __init__(
         self,
@@ -129,8 +129,10 @@ class Forwarder:
         clock: IReactorTime,
         now: Callable[[], float],
         patience: Patience,
+        behind: Balancer | None = None,
     ) -> None:
         self.tier = tier
+        self.behind = behind
         self.urls = urls
         self.links = links
         self.gate = gate
@@ -172,11 +174,11 @@ class _Journey(Generic[AnswerT]):
             reply = await self._round()
             if reply is not None:
                 return reply
-            if self._hopeful():
-                if self._left() <= pause:
-                    raise self._failed(unavailable(f"No {self._f.tier.tier} server answered: {self._trouble}."))
-                await deferLater(self._f.clock, pause)
-                pause = min(pause * 2, self._f.patience.longest_pause)
+            self._check_hope()
+            if self._left() <= pause:
+                raise self._failed(unavailable(f"No {self._f.tier.tier} server answered: {self._trouble}."))
+            await deferLater(self._f.clock, pause)
+            pause = min(pause * 2, self._f.patience.longest_pause)
 
     async def _round(self) -> Reply[AnswerT] | None:
         """One try at each candidate; None when none of them settled it."""
@@ -246,8 +248,11 @@ class _Journey(Generic[AnswerT]):
         """What to tell: once a try's outcome is unknown, a later refusal without effect does not settle it."""
         return unknown_outcome(self._errand.key, self._unknown) if self._unknown else problem
 
-    def _hopeful(self) -> bool:
-        return any(self._f.tier.standing(name) is not Standing.DOWN for name in self._f.urls)
+    def _check_hope(self) -> None:
+        """Raise at once when nobody of this tier, or of the one behind it, may come to serve."""
+        for tier in (self._f.tier, self._f.behind):
+            if tier is not None and tier.all_down():
+                raise self._failed(tier.unreachable())
 
     def _left(self) -> float:
         return self._end - self._f.now()

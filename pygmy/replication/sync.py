@@ -17,13 +17,15 @@ class Sync:
     def __init__(self, core: Core) -> None:
         self._core = core
         self._rows = self._batches = self._size = 0
-        self._since = 0.0
+        self._since: float | None = None  # when this log was first asked to be brought up to date
 
     # ---- asking
 
     def request(self, to: str, epoch: int | None) -> None:
         """Ask for what follows the head of this log."""
         log = self._core.log
+        if self._since is None:
+            self._since = self._core.now
         self._core.send(to, SuffixRequest(epoch, log.head, log.previous))
 
     def apply(self, peer: str, suffix: Suffix) -> int:
@@ -37,16 +39,17 @@ class Sync:
 
     def _count(self, peer: str, suffix: Suffix, rows: int) -> None:
         """Tell people when a recovery is through."""
-        if not self._batches:
-            self._since = self._core.now
         self._batches += len(suffix.batches)
         self._rows += rows
         self._size += len(msgspec.json.encode(suffix.batches)) if suffix.batches else 0
-        if suffix.last and self._batches:
+        if not suffix.last:
+            return
+        if self._batches:
             mode: Mode = "RUNNING" if suffix.epoch is None else "SYNC"
-            took = self._core.now - self._since
+            took = self._core.now - (self._since or self._core.now)
             self._core.effects.append(Synced(peer, mode, self._batches, self._rows, self._size, took))
-            self._rows = self._batches = self._size = 0
+        self._rows = self._batches = self._size = 0
+        self._since = None
 
     # ---- answering
 

@@ -350,6 +350,7 @@ class ViewChange:
             return
         if core.leaving:
             self.leave()
+            self._read()  # the word of the view without this node may be lost
             return
         if silent := core.leases.silent(core.now):
             self._remove(silent)
