@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from pygmy.checker import check
 from pygmy.checker.__main__ import main
@@ -57,7 +58,9 @@ def small_history(rng: random.Random) -> tuple[list[Logged], list[Write], list[R
     operations: list[tuple[str, Operation]] = []
     for number in range(rng.randint(1, 4)):
         item = rng.choice([1, 2])
-        operation = rng.choice([Sell((Line(item, 1),)), ChangeBook(item, increment=1), Sell((Line(1, 1), Line(2, 1)), True)])
+        operation = rng.choice(
+            [Sell((Line(item, 1),)), ChangeBook(item, increment=1), Sell((Line(1, 1), Line(2, 1)), True)]
+        )
         operations.append((f"w{number}", operation))
     log = catalog_log(operations)
 
@@ -183,8 +186,6 @@ def shop() -> list[Record]:
 def swapped(**changes: Any) -> list[Record]:
     """The sound history with one record replaced by what `change` makes of it."""
     kind, index, fields = changes["kind"], changes.get("index", 0), changes["fields"]
-    from msgspec.structs import replace
-
     history = shop()
     places = [place for place, record in enumerate(history) if isinstance(record, kind)]
     history[places[index]] = replace(history[places[index]], **fields)
@@ -203,8 +204,12 @@ BROKEN: dict[str, list[Record]] = {
     "a refusal of what took effect": swapped(kind=Write, index=2, fields={"outcome": NoSuchBook((2,))}),
     "a key called used that nobody used": swapped(kind=Write, index=1, fields={"op_id": "c:8", "outcome": Reused()}),
     "an order answered under another number": swapped(kind=Write, fields={"outcome": Ordered(ORDER_2)}),
-    "a write that takes effect before it is asked for": swapped(kind=Write, index=1, fields={"invoked": 4.5, "answered": 4.6}),
-    "a stale read": swapped(kind=Read, index=0, fields={"version": (1, 1), "book": Book(1, "book 1", "t", 100, 2, 1, 1)}),
+    "a write that takes effect before it is asked for": swapped(
+        kind=Write, index=1, fields={"invoked": 4.5, "answered": 4.6}
+    ),
+    "a stale read": swapped(
+        kind=Read, index=0, fields={"version": (1, 1), "book": Book(1, "book 1", "t", 100, 2, 1, 1)}
+    ),
     "a read of what never was": swapped(kind=Read, index=0, fields={"book": Book(1, "book 1", "t", 100, 7, 1, 2)}),
     "a book gone too early": swapped(kind=Read, index=1, fields={"item": 1}),
     "a list of orders that lacks one": swapped(kind=Orders, fields={"orders": ()}),

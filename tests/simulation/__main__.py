@@ -41,7 +41,10 @@ def run_many(first: int, count: int, bug: str | None, *, trace: bool, stop: bool
         return broken, f"{bug:26} {done:3} histories  {first_line} {last}"
     spent = time.process_time() - started
     counts = ", ".join(f"{what}: {number}" for what, number in sorted(sometimes.items()))
-    return broken, f"{done} histories, {broken} broken, {1000 * spent / done:.0f} ms each, {steps // done} events each\n{counts}"
+    return (
+        broken,
+        f"{done} histories, {broken} broken, {1000 * spent / done:.0f} ms and {steps // done} events each\n{counts}",
+    )
 
 
 def run_directed(trace: Callable[[str], None] | None) -> int:

@@ -21,15 +21,17 @@ from pygmy.messages.operations import SoldOut
 from pygmy.messages.replication import Ack, Took, Update
 from pygmy.reconciler import Reconciler, order_of
 from pygmy.replication import views
-from pygmy.replication.core import Core
+from pygmy.replication.effects import Answer
 from pygmy.replication.leases import NEVER, Leases
-from pygmy.replication.log import Log
+from pygmy.replication.log import Log, result_of
 from pygmy.replication.ownership import Ownership
 from pygmy.replication.replica import Replica
 from pygmy.replication.sessions import Sessions
 from pygmy.replication.sync import Sync
 from pygmy.replication.viewchange import ViewChange
 from pygmy.replication.writes import Writes
+from pygmy.state.orders import OrderBook
+from pygmy.state.stock import Stock
 from tests.simulation.disk import Disk, Store
 from tests.simulation.hooks import around
 from tests.simulation.process import ReplicaProcess
@@ -118,9 +120,6 @@ def backup_restored() -> list[Any]:
 
 
 def _rows_upto(process: ReplicaProcess, count: int) -> list[tuple[Any, Any]]:
-    from pygmy.state.orders import OrderBook
-    from pygmy.state.stock import Stock
-
     log = Log(Stock() if process.tier == "catalog" else OrderBook())
     return [(batch, log.append(batch)) for batch in process.disk.log[:count]]
 
@@ -239,7 +238,10 @@ def leader_recomputed() -> list[Any]:
         if moved:
             self._ownership.start(view.leader)
 
-    return [patch.object(pygmy.replication.views, "all_sources", all_sources), around(ViewChange, "_install", install)]
+    return [
+        patch.object(pygmy.replication.views, "all_sources", all_sources),
+        around(ViewChange, "_install", install),
+    ]
 
 
 @bug("a removed member does not seal, and may enter again the epoch it left")
@@ -329,9 +331,6 @@ def dedup_survives_rollback() -> list[Any]:
     def answer_chosen(original: Any, self: Writes, waiting: Any) -> bool:
         found = self._core.log._recent.get(waiting.op_id)
         if found is not None and not self._core.log.contains(found[1]):
-            from pygmy.replication.effects import Answer
-            from pygmy.replication.log import result_of
-
             self._core.effects.append(Answer(waiting.ticket, result_of(*found)))
             return True
         answered: bool = original(self, waiting)
@@ -486,6 +485,3 @@ def reconciler_own_key() -> list[Any]:
         await self._ledger.execute(order_of(sold, sale.result, sale.basket), f"x:{sale.op_id}")
 
     return [around(Reconciler, "_look_at", look_at)]
-
-
-_ = Core

@@ -190,10 +190,9 @@ class Clients:
         result: Result = reply.answer.result
         if result.seq:
             self._finish(task, result.outcome, result)
-        elif reply.sure or isinstance(result.outcome, Reused):
-            # Sure as far as this way goes; another try of this client's may still be under way elsewhere.
-            if task.tries == 1 or isinstance(result.outcome, Reused):
-                self._finish(task, result.outcome, None)
+        elif isinstance(result.outcome, Reused) or (reply.sure and task.tries == 1):
+            # Of a refusal without a record this way is sure, but another try may still be under way elsewhere.
+            self._finish(task, result.outcome, None)
 
     def _refused(self, failure: Failure, task: Task) -> None:
         problem = failure.value
@@ -219,9 +218,7 @@ class Clients:
         version = (result.epoch, result.seq) if result else None
         index = result.index if result else None
         self.world.say(f"{task.client} is told: {outcome} {version}")
-        seen = Write(
-            task.client, task.op_id, task.operation, task.invoked, self.world.now, outcome, version, index
-        )
+        seen = Write(task.client, task.op_id, task.operation, task.invoked, self.world.now, outcome, version, index)
         self._told[task] = (task, seen)
 
     def _unexpected(self, failure: Failure) -> None:

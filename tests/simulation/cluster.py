@@ -9,7 +9,7 @@ from pygmy.checker import check
 from pygmy.checker.history import Logged, Stock
 from pygmy.cluster import Cluster, Node, Role
 from pygmy.frontend import Settings
-from pygmy.messages.operations import Book, Mark, NewBook, Order
+from pygmy.messages.operations import Book, NewBook, Order, Sold
 from pygmy.replication.timing import Timing
 from tests.simulation.clients import Clients
 from tests.simulation.hooks import PATIENCE, watch
@@ -66,7 +66,9 @@ class Simulation:
             _tier(Role.FRONTEND, shape.front_ends),
         )
         loss = 0.0 if shape.quiet else random.choice([0, 0.01, 0.05, 0.1])
-        delay = 0.003 if shape.quiet else random.choice([0.003, 0.01, 0.03])
+        # Times here are a third of the product's, and rounds of the replicated register take four of these.
+        delays = [0.002, 0.005, 0.015] if shape.replicated else [0.003, 0.01, 0.03]
+        delay = 0.003 if shape.quiet else random.choice(delays)
         self.network = Network(self.world, loss, delay, wire=seed % 8 == 7)
         # Some histories are all power cuts, on disks slow enough for one to strike while a commit waits.
         self.crashy = not shape.quiet and random.random() < 0.25
@@ -92,9 +94,7 @@ class Simulation:
         stock = random.randint(3, 12)
         self.opening = [NewBook(f"book {item}", "t1", 1000 + item, stock, item) for item in self.items]
         self.starting: ReplicaProcess | None = None
-        self.nodes: dict[str, Process] = {
-            node.name: _ROLES[node.role](self, node) for node in self.cluster.nodes
-        }
+        self.nodes: dict[str, Process] = {node.name: _ROLES[node.role](self, node) for node in self.cluster.nodes}
         self.network.nodes = self.nodes
         self.registers: dict[str, Any] = {
             str(role): self._register(str(role), tuple(node.name for node in self.cluster.tier(role)))
@@ -161,7 +161,9 @@ class Simulation:
         while not (self.settled() and self.at_rest()):
             self.world.run_until(self.world.now + 0.05)
             if self.world.now > healed + SETTLES_WITHIN + ORDERS_WITHIN:
-                raise Violation(f"not at rest: {self.states()}, {len(self.sold())} sales, {len(self.ordered())} orders")
+                raise Violation(
+                    f"not at rest: {self.states()}, {len(self.sold())} sales, {len(self.ordered())} orders"
+                )
 
     def _probe(self) -> list[Any]:
         """One purchase and one look through each front end."""
@@ -198,8 +200,6 @@ class Simulation:
         return not self.cluster.orders or len(self.sold()) == len(self.ordered())
 
     def sold(self) -> list[str]:
-        from pygmy.messages.operations import Sold
-
         disk = self.replicas("catalog")[0].disk
         return [op_id for op_id, found in disk.entries.items() if isinstance(found.entry.outcome, Sold)]
 
@@ -209,11 +209,14 @@ class Simulation:
 
     def states(self) -> str:
         """How the replicas are, for people."""
-        return ", ".join(
-            f"{r.name} {r.driver.replica.mode if r.up else 'DOWN'} epoch {r.driver.replica._core.epoch}"
-            f" head {r.driver.replica.log.head} queue {r.driver.replica.queued}"
-            for r in self.replicas()
-        ) + f"; registers {[register.view for register in self.registers.values()]}"
+        return (
+            ", ".join(
+                f"{r.name} {r.driver.replica.mode if r.up else 'DOWN'} epoch {r.driver.replica._core.epoch}"
+                f" head {r.driver.replica.log.head} queue {r.driver.replica.queued}"
+                for r in self.replicas()
+            )
+            + f"; registers {[register.view for register in self.registers.values()]}"
+        )
 
     # ---- the verdict
 
@@ -310,7 +313,10 @@ class Simulation:
         if node.up:
             self.world.sometimes["kills"] += 1
             node.kill()
-            self.world.at(self.world.random.choice([0.01, 0.02] if self.crashy else [0.01, 0.05, 0.3, 1.0]), lambda: self.healed or node.boot())
+            self.world.at(
+                self.world.random.choice([0.01, 0.02] if self.crashy else [0.01, 0.05, 0.3, 1.0]),
+                lambda: self.healed or node.boot(),
+            )
 
     def _cut(self) -> None:
         random, names = self.world.random, list(self.nodes)
@@ -326,6 +332,3 @@ class Simulation:
             self.network.cut = set()
 
         self.world.at(random.uniform(0.1, 1.2), mend)
-
-
-_ = Mark

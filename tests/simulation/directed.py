@@ -204,7 +204,8 @@ def reentered_epoch(d: Schedule) -> None:
     d.write(1)
     d.run(0.3)
     leader, node = d.core(0), d.core(1)
-    assert node._ownership.mine and left.leader == "catalog-0"
+    assert node._ownership.mine
+    assert left.leader == "catalog-0"
     d.drop(1, 0, "heartbeat", "grant", "update")
     d.drop(0, 1, "grant")
     d.until(lambda: leader._change._change_open_since is not None)

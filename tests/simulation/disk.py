@@ -68,7 +68,9 @@ class Disk:
     def _truncate(self, cut: int) -> None:
         seq, before = self.undo
         if cut != len(self.log) or seq != cut:
-            raise Violation(f"only the last batch can be dropped: asked for {cut}, the log on disk ends with {self.head}")
+            raise Violation(
+                f"only the last batch can be dropped: asked for {cut}, the log on disk ends with {self.head}"
+            )
         for key, row in before.items():
             if row is None:
                 self.rows.pop(key, None)
@@ -84,9 +86,7 @@ class Disk:
         books = sorted((row for row in self.rows.values() if isinstance(row, Book)), key=lambda book: book.item)
         marks = [row for row in self.rows.values() if isinstance(row, Mark)]
         undo = tuple(
-            Undo(key, before)
-            for key, before in self.undo[1].items()
-            if tier == "catalog" or isinstance(key, str)
+            Undo(key, before) for key, before in self.undo[1].items() if tier == "catalog" or isinstance(key, str)
         )
         return Boot(self.incarnation, self.view, tuple(self.log[-window:]), (*marks, *books), undo)
 

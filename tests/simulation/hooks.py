@@ -8,6 +8,7 @@ from typing import Any
 from unittest.mock import patch
 
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 import pygmy.balancing.watch
 import pygmy.ledger.driver
@@ -82,9 +83,9 @@ def around(owner: Any, name: str, replacement: Callable[..., Any]) -> Any:
 def _on_ack(original: Any, self: Writes, *args: Any) -> None:
     flight, core = self._flight, self._core
     # The commit point comes before anything that follows from it.
-    if flight is not None and args[1] == flight.batch.version and core.view is not None:
-        if flight.acks | {args[0]} >= core.view.members.keys():
-            watch.choose(tier_of(core), flight.batch.version)
+    counts = flight is not None and args[1] == flight.batch.version and core.view is not None
+    if counts and flight.acks | {args[0]} >= core.view.members.keys():
+        watch.choose(tier_of(core), flight.batch.version)
     original(self, *args)
 
 
@@ -209,8 +210,6 @@ def _silent(self: Logger, *args: Any, **kwargs: Any) -> None:
 def _failure(self: Logger, format: str, failure: Any = None, *args: Any, **kwargs: Any) -> None:
     """Something was caught that nobody expected."""
     if self.namespace != "twisted.internet.defer":
-        from twisted.python.failure import Failure
-
         text = (failure or Failure()).getTraceback()
         watch.world.violate(f"{self.namespace}: {format}: {text}")
 

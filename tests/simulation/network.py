@@ -72,7 +72,9 @@ class Network:
     def cut_off(self, name: str) -> bool:
         """True if a node hears, or is heard by, no majority of nodes that are up."""
         reached = sum(
-            ((node.up and not node.frozen) or self.voters_elsewhere) and (name, other) not in self.cut and (other, name) not in self.cut
+            ((node.up and not node.frozen) or self.voters_elsewhere)
+            and (name, other) not in self.cut
+            and (other, name) not in self.cut
             for other, node in self.nodes.items()
         )
         return reached <= len(self.nodes) / 2

@@ -18,6 +18,7 @@ from pygmy.ledger.orders import ReplicatedOrders
 from pygmy.messages.internal import AnswerBody, Call
 from pygmy.messages.register import RegisterMessage, RegisterReply
 from pygmy.order import OrderServer
+from pygmy.peers import LinkDown
 from tests.simulation.disk import Disk, Store
 from tests.simulation.network import Client, Links
 from tests.simulation.voters import VoterProcess
@@ -81,8 +82,6 @@ class Process:
         if self.voter is not None:
             self.voter.crash()
         self.clock.die()
-        from pygmy.peers import LinkDown
-
         calls, self.calls = self.calls, {}
         for call in calls:
             call.back(LinkDown("lost", sent=True))

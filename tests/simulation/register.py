@@ -28,7 +28,9 @@ class AtomicRegister:
         self.unreachable: set[str] = set()  # nodes whose requests get lost: for schedules written by hand
         self.changed_by: dict[Version, set[str]] = {}
 
-    def ask(self, node: ReplicaProcess, expected: Version | None, new: View | None, told: Callable[[View], None]) -> None:
+    def ask(
+        self, node: ReplicaProcess, expected: Version | None, new: View | None, told: Callable[[View], None]
+    ) -> None:
         """Read, or compare and set; `told` the value that counts after that, unless a message is lost."""
         network, world, clock = self.network, self.network.world, node.clock
 
