@@ -15,12 +15,12 @@ Earliest = Callable[[int], int | None]
 
 
 class Event:
-    """Something with a place in the log's order: `place` for a write, `earliest` for a read."""
+    """Something with a place in the log's order: `place` for a write, `earliest` for a read. str(what) names it."""
 
     __slots__ = ("answered", "earliest", "invoked", "place", "what")
 
     def __init__(
-        self, what: str, invoked: float, answered: float | None, place: int = 0, earliest: Earliest | None = None
+        self, what: object, invoked: float, answered: float | None, place: int = 0, earliest: Earliest | None = None
     ) -> None:
         self.what = what
         self.invoked = invoked
@@ -36,8 +36,9 @@ def sweep(events: Iterable[Event]) -> str | None:
         moments.append((event.invoked, 0, number, event))
         if event.answered < INFINITY:
             moments.append((event.answered, 1, number, event))
-    moments.sort(key=lambda moment: moment[:3])
-    reached, by = 0, "the beginning"  # every answer so far stands at or before this place
+    moments.sort()  # by time; of what happens at one moment, asking comes first
+    reached: int = 0
+    by: object = "the beginning"  # every answer so far stands at or before this place
     for _, answered, _, event in moments:
         if answered:
             if event.place > reached:

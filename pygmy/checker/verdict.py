@@ -1,7 +1,9 @@
 """All checks of a history, one after the other."""
 
+import gc
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from msgspec import Struct
 
@@ -40,13 +42,40 @@ class Verdict(Struct, frozen=True):
 def check(history: Iterable[Record], *, quiet: bool = False) -> Verdict:
     """Check a whole history. `quiet`: all is at rest, so that every sale must have its order by now."""
     checker = _Checker(history)
+    with _no_collection():
+        problems = tuple(checker.problems(quiet))
     return Verdict(
-        tuple(checker.problems(quiet)),
+        problems,
         len(checker.writes),
         len(checker.reads) + len(checker.pages),
         sum(write.answered is None for write in checker.writes),
         len(checker.logs["catalog"]) + len(checker.logs["order"]),
     )
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """The collector of cycles would look through the whole history again and again, for nothing."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+class _Named:
+    """A read, which is put into words only when it has to be."""
+
+    __slots__ = ("_read",)
+
+    def __init__(self, read: Read) -> None:
+        self._read = read
+
+    def __str__(self) -> str:
+        read = self._read
+        return f"{read.client}'s read of book {read.item} at {read.version}"
 
 
 class _Checker:
@@ -163,29 +192,32 @@ class _Checker:
 
     # ---- real time
 
-    def _requests(self) -> Iterator[tuple[Write, float, float | None]]:
+    def _requests(self) -> Iterator[tuple[str, float, float | None]]:
         """Each op_id's request with its first asking and first answer, however many asked for it."""
-        groups: dict[tuple[str, str], list[Write]] = {}
+        first: dict[str, tuple[float, float | None]] = {}
         for write in self.writes:
             recorded = self.catalog.entries.get(write.op_id)
-            if recorded is not None and _same_request(write, recorded):
-                groups.setdefault((write.op_id, ""), []).append(write)
-        for group in groups.values():
-            answers = [write.answered for write in group if write.answered is not None]
-            yield group[0], min(write.invoked for write in group), min(answers, default=None)
+            if recorded is None or not _same_request(write, recorded):
+                continue
+            invoked, answered = write.invoked, write.answered
+            if (other := first.get(write.op_id)) is not None:
+                invoked = min(invoked, other[0])
+                answers = [moment for moment in (answered, other[1]) if moment is not None]
+                answered = min(answers, default=None)
+            first[write.op_id] = (invoked, answered)
+        for op_id, (invoked, answered) in first.items():
+            yield op_id, invoked, answered
 
     def _catalog_events(self) -> Iterator[Event]:
-        for write, invoked, answered in self._requests():
-            place = self.catalog.entries[write.op_id].place
-            yield Event(write.op_id, invoked, answered, place)
+        for op_id, invoked, answered in self._requests():
+            yield Event(op_id, invoked, answered, self.catalog.entries[op_id].place)
         for write in self.writes:
             if isinstance(write.outcome, NoSuchBook):
                 refused = self._absent(write.outcome.items)
                 yield Event(f"{write.op_id} (no such book)", write.invoked, write.answered, earliest=refused)
         for read in self.reads:
-            what = f"{read.client}'s read of book {read.item} at {read.version}"
             seen = self._absent((read.item,)) if read.book is None else self._seen(read)
-            yield Event(what, read.invoked, read.answered, earliest=seen)
+            yield Event(_Named(read), read.invoked, read.answered, earliest=seen)
 
     def _seen(self, read: Read) -> Earliest:
         shelf = self.catalog.shelves.get(read.item)
@@ -213,10 +245,10 @@ class _Checker:
         return earliest
 
     def _order_events(self) -> Iterator[Event]:
-        for write, invoked, answered in self._requests():
-            placed = self.orders.entries.get(write.op_id)
+        for op_id, invoked, answered in self._requests() if self.orders.entries else ():
+            placed = self.orders.entries.get(op_id)
             if placed is not None and isinstance(placed.logged.entry.operation, RecordOrder):
-                yield Event(write.op_id, invoked, answered, placed.place)
+                yield Event(op_id, invoked, answered, placed.place)
         for page in self.pages:
             what = f"{page.client}'s look at orders {page.after + 1}..{page.after + len(page.orders)}"
             yield Event(what, page.invoked, page.answered, earliest=self._page(page))

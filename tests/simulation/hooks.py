@@ -169,9 +169,9 @@ def _order_of(*args: Any) -> Any:
     return pygmy.order.order_of(*args)
 
 
-def _replica(*args: Any) -> Replica:
+def _replica(*args: Any, **kwargs: Any) -> Replica:
     assert watch.make_membership is not None
-    return Replica(*args, membership=watch.make_membership)
+    return Replica(*args, **{**kwargs, "membership": watch.make_membership})
 
 
 # ---- the replicated register
