@@ -1,13 +1,14 @@
 """One connection of a `BoundedSite`. Garbage gets problem+json and is closed; nothing waits for a slow client."""
 
 import re
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IDelayedCall, ITCPTransport
 from twisted.logger import Logger
 from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
-from twisted.web.http import RESPONSES, HTTPChannel
+from twisted.web.http import HTTPChannel
 from twisted.web.server import Request
 
 from pygmy.errors import Problem, bad_request, unavailable
@@ -247,6 +248,6 @@ def _raw_answer(problem: Problem, sent_id: bytes | None) -> bytes:
         "X-Request-ID": chosen,
         **problem_headers(problem),
     }
-    reason = RESPONSES.get(problem.status, b"Refused").decode("ascii")
+    reason = HTTPStatus(problem.status).phrase
     head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     return f"HTTP/1.1 {problem.status} {reason}\r\n{head}\r\n".encode("ascii") + body

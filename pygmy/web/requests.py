@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from functools import cache
+from http import HTTPStatus
 from typing import Any, TypeVar, cast, get_args
 
 import msgspec
@@ -156,7 +157,7 @@ def write_bytes(
     media: str = "application/json",
 ) -> bytes:
     """As `write_json`, of bytes that are encoded already (b"" and 204 or 304: no body)."""
-    request.setResponseCode(status)
+    request.setResponseCode(status, HTTPStatus(status).phrase.encode("ascii"))  # twisted.web does not know them all
     for name, value in (headers or {}).items():
         request.setHeader(name.encode("ascii"), value.encode("utf-8"))
     if status not in (204, 304):
