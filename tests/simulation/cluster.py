@@ -101,6 +101,7 @@ class Simulation:
             for role in (Role.CATALOG, Role.ORDER)
             if self.cluster.tier(role)
         }
+        self.emptied = set()  # replicas that have lost their disk and are not sources again yet
         self.clients = Clients(self, shape.rate)
         watch.begin(self.world)
         watch.make_membership = self._membership
@@ -264,6 +265,7 @@ class Simulation:
             node.thaw()
 
     healed = False
+    emptied: set[str]
 
     def stick(self, node: ReplicaProcess) -> None:
         """Its disk hangs from now on."""
@@ -296,13 +298,32 @@ class Simulation:
             world.sometimes["pauses"] += 1
             node.freeze()
             world.at(random.choice([0.1, 0.5, 0.9, 1.5]), node.thaw)
-        elif dice < 0.66 and isinstance(node, ReplicaProcess):
+        elif dice < 0.65 and isinstance(node, ReplicaProcess) and self._spare(node):
+            world.sometimes["lost disks"] += 1
+            world.say(f"LOSE {node.name}'s disk")
+            node.lose_disk()
+            self.emptied.add(node.name)
+            world.at(random.choice([0.01, 0.3]), node.boot)
+        elif dice < 0.68 and isinstance(node, ReplicaProcess):
             world.sometimes["stuck disks"] += 1
             self.stick(node)
             world.at(random.uniform(0.1, 1.0), self.unstick, node)
         else:
             self._cut()
         world.at(random.uniform(0.15, 0.6 if self.crashy else 1.0), self._fault)
+
+    def _spare(self, node: ReplicaProcess) -> bool:
+        """True if its disk may be lost: the others are up and hold all that was acknowledged, and will for a while."""
+        register = self.registers[node.tier]
+        others = [other for other in self.replicas(node.tier) if other is not node]
+        views = [view for view in (register.view, register.held()) if view is not None]
+        for view in views:
+            back = {name for name in view.sources if view.members[name] == self.nodes[name].disk.incarnation}  # type: ignore[attr-defined]
+            self.emptied -= back
+            if not all(other.name in back for other in others):
+                return False
+        there = all(other.up and not other.frozen and not other.stuck for other in others)
+        return there and not self.network.cut and not self.emptied
 
     def _kill_all(self, nodes: list[Process]) -> None:
         self.world.sometimes["power cuts"] += 1

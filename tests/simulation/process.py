@@ -165,6 +165,13 @@ class ReplicaProcess(Process):
             self.store.crash()
         super().kill()
 
+    def lose_disk(self) -> None:
+        """All that this replica had is gone. Incarnations that are numbered by the clock go on growing."""
+        self.kill()
+        incarnation = self.disk.incarnation
+        self.disk = Disk()
+        self.disk.incarnation = incarnation + 1000
+
     def leave(self) -> None:
         """SIGTERM: V8, then the end."""
         if self.up and not self.frozen:

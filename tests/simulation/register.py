@@ -28,6 +28,10 @@ class AtomicRegister:
         self.unreachable: set[str] = set()  # nodes whose requests get lost: for schedules written by hand
         self.changed_by: dict[Version, set[str]] = {}
 
+    def held(self) -> View:
+        """What it holds."""
+        return self.view
+
     def ask(
         self, node: ReplicaProcess, expected: Version | None, new: View | None, told: Callable[[View], None]
     ) -> None:
