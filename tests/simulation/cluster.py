@@ -318,7 +318,11 @@ class Simulation:
         others = [other for other in self.replicas(node.tier) if other is not node]
         views = [view for view in (register.view, register.held()) if view is not None]
         for view in views:
-            back = {name for name in view.sources if view.members[name] == self.nodes[name].disk.incarnation}  # type: ignore[attr-defined]
+            back = {
+                other.name
+                for other in self.replicas(node.tier)
+                if other.name in view.sources and view.members[other.name] == other.disk.incarnation
+            }
             self.emptied -= back
             if not all(other.name in back for other in others):
                 return False
