@@ -15,10 +15,15 @@ from tests.simulation.cluster import Shape, Simulation
 from tests.simulation.hooks import simulated
 
 HISTORIES = int(os.environ.get("PYGMY_HISTORIES", "500"))
-SECONDS = 200.0  # of processor time; a slow machine plays fewer histories
+SECONDS = 150.0  # a slow machine plays fewer histories
 AT_LEAST = 100
 
 SOMETIMES = (
+    "kills",
+    "power cuts",
+    "lost disks",
+    "pauses",
+    "cuts",
     "tentative batch adopted",
     "tentative batch rolled back",
     "GIVE re-sent",
@@ -34,10 +39,10 @@ SOMETIMES = (
 
 def test_histories_with_faults_are_linearizable_complete_and_conserved() -> None:
     sometimes: Counter[str] = Counter()
-    started = time.process_time()
+    started = time.monotonic()
     with simulated():
         for seed in range(HISTORIES):
-            if seed >= AT_LEAST and time.process_time() - started > SECONDS:
+            if seed >= AT_LEAST and time.monotonic() - started > SECONDS:
                 break
             simulation = Simulation(seed)
             problem = simulation.run()
@@ -72,15 +77,3 @@ def _told(seed: int) -> list[str]:
 def test_a_seed_plays_the_same_history_again() -> None:
     # Else a failure could not be looked into.
     assert _told(5) == _told(5)
-
-
-def test_simulated_disk_drops_what_was_never_flushed() -> None:
-    # A disk that forgot nothing would prove nothing.
-    with simulated():
-        counted = Counter[str]()
-        for seed in range(40):
-            simulation = Simulation(seed)
-            assert simulation.run() is None
-            counted += simulation.world.sometimes
-    assert counted["power cuts"]
-    assert counted["kills"]

@@ -313,7 +313,7 @@ class Simulation:
         world.at(random.uniform(0.15, 0.6 if self.crashy else 1.0), self._fault)
 
     def _spare(self, node: ReplicaProcess) -> bool:
-        """True if its disk may be lost: the others are up and hold all that was acknowledged, and will for a while."""
+        """True if its disk may be lost: the others are up, and hold all that was acknowledged."""
         register = self.registers[node.tier]
         others = [other for other in self.replicas(node.tier) if other is not node]
         views = [view for view in (register.view, register.held()) if view is not None]
