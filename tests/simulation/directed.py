@@ -327,6 +327,20 @@ def fast_recovery(d: Schedule) -> None:
     d.read("frontend-0")
 
 
+@schedule(2, 1, "drop_sessions_on_removal")
+def removed_and_back(d: Schedule) -> None:
+    """A living member is removed and comes back; meanwhile, what a front end cached from it has changed."""
+    _cached_from(d, 1)
+    d.drop(1, 0, "heartbeat", "grant")
+    d.until(lambda: d.core(1).mode == "INIT", most=3.0)
+    task = d.write(0)
+    d.until(lambda: task.done)
+    d.pass_on(1, 0, "heartbeat", "grant")
+    d.until(lambda: d.core(1).mode == "RUNNING", most=3.0)
+    d.run(0.3)
+    d.read("frontend-0")
+
+
 @schedule(2, 1, "fe_ack_without_number")
 def doubled_ack_of_an_invalidation(d: Schedule) -> None:
     """The ack of an older invalidation comes again while a newer one is open, and lost on its way."""
