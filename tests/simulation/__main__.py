@@ -10,19 +10,25 @@ from collections.abc import Callable
 
 from tests.simulation import cluster
 from tests.simulation.bugs import BUGS, UNREACHABLE, planted
-from tests.simulation.cluster import Simulation
+from tests.simulation.cluster import Shape, Simulation
 from tests.simulation.directed import SCHEDULES, play
 from tests.simulation.hooks import simulated
 
 
-def run_many(first: int, count: int, bug: str | None, *, trace: bool, stop: bool) -> tuple[int, str]:
+def run_many(
+    first: int, count: int, bug: str | None, *, trace: bool, stop: bool, durations: tuple[float, ...] = ()
+) -> tuple[int, str]:
     """(how many histories were broken, what to say of them all)."""
     broken, sometimes, started, steps, done, example = 0, Counter[str](), time.process_time(), 0, 0, ""
     with planted(bug), simulated():
         for seed in range(first, first + count):
-            simulation = Simulation(seed, trace=print if trace else None)
+            shape = Shape.of(seed)
+            if durations:
+                shape.duration = durations[seed % len(durations)]
+            simulation = Simulation(seed, shape, trace=print if trace else None)
             problem = simulation.run()
             sometimes += simulation.world.sometimes
+            sometimes["acknowledged operations"] += simulation.clients.acknowledged
             steps += simulation.world.steps
             done += 1
             if problem:
@@ -69,6 +75,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--stop", action="store_true", help="stop at the first broken history")
     parser.add_argument("--atomic", action="store_true", help="an atomic register stands in for the replicated one")
     parser.add_argument("--bug", help="plant a deliberate bug, or each in turn: all")
+    parser.add_argument("--durations", help="seconds of faults, taken in turn: 1.2,4 (default: 4)")
     parser.add_argument("--directed", action="store_true", help="play the schedules written by hand instead")
     options = parser.parse_args(arguments)
     if options.directed:
@@ -79,12 +86,15 @@ def main(arguments: list[str]) -> int:
     bugs = [bug for bug in BUGS if bug not in caught_by_hand] if options.bug == "all" else [options.bug]
     if options.bug == "all":
         failed = bool(run_directed(None))
+    durations = tuple(float(text) for text in options.durations.split(",")) if options.durations else ()
     for bug in bugs:
         if options.bug == "all" and bug in UNREACHABLE:
             print(f"{bug:26} no history can show it", flush=True)
             continue
         stop = options.stop or bug is not None
-        broken, text = run_many(options.seed, options.histories, bug, trace=options.trace, stop=stop)
+        broken, text = run_many(
+            options.seed, options.histories, bug, trace=options.trace, stop=stop, durations=durations
+        )
         failed |= bool(broken) != bool(bug)
         print(text, flush=True)
     return 1 if failed else 0

@@ -72,6 +72,11 @@ class Clients:
 
     # ---- what to do
 
+    @property
+    def acknowledged(self) -> int:
+        """How many writes and reads have been answered."""
+        return sum(seen is not None for _, seen in self._told.values()) + len(self._reads)
+
     def start(self) -> None:
         self._tick()
 
