@@ -22,6 +22,8 @@ SOMETIMES = (
     "kills",
     "power cuts",
     "lost disks",
+    "lost voters",
+    "voters re-admitted",
     "pauses",
     "cuts",
     "tentative batch adopted",

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 import pytest
 
 from tests.simulation import cluster
-from tests.simulation.bugs import BUGS, UNREACHABLE, planted
+from tests.simulation.bugs import BUGS, OF_REGISTER, UNREACHABLE, planted
 from tests.simulation.cluster import Simulation
 from tests.simulation.directed import SCHEDULES, play
 from tests.simulation.hooks import simulated
 
 SEEDS = 50
 BY_HAND = [(name, bug) for name, (_, _, _, bugs) in SCHEDULES.items() for bug in bugs]
-BY_CHANCE = sorted(BUGS.keys() - {bug for _, bug in BY_HAND} - UNREACHABLE)
+BY_CHANCE = sorted(BUGS.keys() - {bug for _, bug in BY_HAND} - UNREACHABLE - OF_REGISTER)
 
 
 @pytest.fixture(autouse=True)
@@ -40,3 +40,10 @@ def test_a_schedule_written_by_hand_catches_its_bug(name: str, bug: str) -> None
 def test_chance_catches_the_bug(bug: str) -> None:
     with planted(bug), simulated():
         assert any(Simulation(seed).run() is not None for seed in range(SEEDS)), f"{bug} was not noticed"
+
+
+@pytest.mark.parametrize("bug", sorted(OF_REGISTER))
+def test_chance_catches_the_bug_of_the_register(bug: str) -> None:
+    cluster.REPLICATED = True
+    with planted(bug), simulated():
+        assert any(Simulation(seed).run() is not None for seed in range(2 * SEEDS)), f"{bug} was not noticed"

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from tests.simulation import cluster
-from tests.simulation.bugs import BUGS, UNREACHABLE, planted
+from tests.simulation.bugs import BUGS, OF_REGISTER, UNREACHABLE, planted
 from tests.simulation.cluster import Shape, Simulation
 from tests.simulation.directed import SCHEDULES, play
 from tests.simulation.hooks import simulated
@@ -74,13 +74,13 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--trace", action="store_true", help="tell everything that happens")
     parser.add_argument("--stop", action="store_true", help="stop at the first broken history")
     parser.add_argument("--atomic", action="store_true", help="an atomic register stands in for the replicated one")
+    parser.add_argument("--replicated", action="store_true", help="with --bug: the replicated register all the same")
     parser.add_argument("--bug", help="plant a deliberate bug, or each in turn: all")
     parser.add_argument("--durations", help="seconds of faults, taken in turn: 1.2,4 (default: 4)")
     parser.add_argument("--directed", action="store_true", help="play the schedules written by hand instead")
     options = parser.parse_args(arguments)
     if options.directed:
         return run_directed(print if options.trace else None)
-    cluster.REPLICATED = not (options.atomic or options.bug)
     failed = False
     caught_by_hand = {bug for _, _, _, bugs in SCHEDULES.values() for bug in bugs}
     bugs = [bug for bug in BUGS if bug not in caught_by_hand] if options.bug == "all" else [options.bug]
@@ -91,6 +91,7 @@ def main(arguments: list[str]) -> int:
         if options.bug == "all" and bug in UNREACHABLE:
             print(f"{bug:26} no history can show it", flush=True)
             continue
+        cluster.REPLICATED = options.replicated or bug in OF_REGISTER or not (options.atomic or bug)
         stop = options.stop or bug is not None
         broken, text = run_many(
             options.seed, options.histories, bug, trace=options.trace, stop=stop, durations=durations

@@ -29,6 +29,7 @@ from pygmy.replication.replica import Replica
 from pygmy.replication.sessions import Sessions
 from pygmy.replication.sync import Sync
 from pygmy.replication.viewchange import ViewChange
+from pygmy.replication.voter import Vote, Voter
 from pygmy.replication.writes import Writes
 from pygmy.state.orders import OrderBook
 from pygmy.state.stock import Stock
@@ -41,6 +42,9 @@ BUGS: dict[str, tuple[str, Callable[[], list[Any]]]] = {}
 # No history can show this one: a member comes back only in a later view than the one that it is missing from, and by
 # then whoever granted its earlier incarnation anything has waited for that.
 UNREACHABLE = {"grant_by_id"}
+
+# These are of the replicated register; an atomic one in its place does not have them.
+OF_REGISTER = {"voter_forgets"}
 
 
 def bug(what: str) -> Callable[[Callable[[], list[Any]]], Callable[[], list[Any]]]:
@@ -279,6 +283,16 @@ def no_register_poll() -> list[Any]:
         original(self)
 
     return [around(ViewChange, "tick", tick)]
+
+
+@bug("a voter that has lost its votes takes part as if it had never voted")
+def voter_forgets() -> list[Any]:
+    def on_founding(original: Any, self: Voter, *args: Any) -> None:
+        original(self, *args)
+        if self.cluster_id is not None and not self._votes:
+            self._votes = {register: Vote() for register in self._registers}
+
+    return [around(Voter, "_on_founding", on_founding)]
 
 
 # ---- sync

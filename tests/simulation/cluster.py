@@ -112,7 +112,7 @@ class Simulation:
 
     def _register(self, name: str, tier: tuple[str, ...]) -> Any:
         if self.shape.replicated:
-            return ReplicatedRegister(lambda: [node.voter for node in self.nodes.values()], name)
+            return ReplicatedRegister(self.world, lambda: [node.voter for node in self.nodes.values()], name)
         return AtomicRegister(self.network, tier)
 
     def _membership(self, core: Any, known: Any, on_value: Any) -> Any:
@@ -284,6 +284,12 @@ class Simulation:
             return
         random, world = self.world.random, self.world
         node = random.choice(list(self.nodes.values()))
+        forgets = random.random() if self.shape.replicated else 1.0
+        if forgets < 0.04:
+            world.at(self._swing(node), self._fault)
+            return
+        if forgets < 0.12:
+            self._lose_voter(random.choice(list(self.nodes.values())))
         dice = random.random() * (0.35 if self.crashy else 1)
         if dice < 0.35:
             self._kill(node)
@@ -328,6 +334,45 @@ class Simulation:
                 return False
         there = all(other.up and not other.frozen and not other.stuck for other in others)
         return there and not self.network.cut and not self.emptied
+
+    def _may_forget(self, node: Process) -> bool:
+        """True if those voters that remember are a majority of all without this one, too."""
+        forgetful = {other.name for other in self.nodes.values() if other.voter is None or other.voter.forgetful}
+        return 2 * len(forgetful | {node.name}) < len(self.nodes)
+
+    def _lose_voter(self, node: Process) -> None:
+        if self._may_forget(node):
+            self.world.sometimes["lost voters"] += 1
+            node.lose_voter()
+            self.world.at(self.world.random.choice([0.01, 0.05, 0.3]), lambda: self.healed or node.boot())
+
+    def _swing(self, node: Process) -> float:
+        """A voter is in a majority with one side, forgets, and is in a majority with the other: how long it takes."""
+        random, world = self.world.random, self.world
+        others = [name for name in self.nodes if name != node.name]
+        random.shuffle(others)
+        sides = [set(others[: len(others) // 2]), set(others[len(others) // 2 :])]
+        world.sometimes["swing voters"] += 1
+
+        def forget() -> None:
+            if not self.healed:
+                self._lose_voter(node)
+                self._part(sides[0])
+
+        def mend() -> None:
+            self.network.cut = set()
+
+        self._part(sides[1])
+        first, second = random.uniform(0.4, 0.9), random.uniform(0.4, 1.2)
+        world.at(first, forget)
+        world.at(first + second, mend)
+        return first + second
+
+    def _part(self, side: set[str]) -> None:
+        """Cut these nodes off from all others."""
+        names = self.nodes
+        self.network.cut = {(a, b) for a in names for b in names if (a in side) != (b in side)}
+        self.world.say(f"CUT {sorted(side)} off")
 
     def _kill_all(self, nodes: list[Process]) -> None:
         self.world.sometimes["power cuts"] += 1

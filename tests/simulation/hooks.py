@@ -20,6 +20,7 @@ from pygmy.caching.flights import Flights
 from pygmy.messages.replication import Version
 from pygmy.replication.log import Log
 from pygmy.replication.ownership import Ownership
+from pygmy.replication.readmission import Readmission
 from pygmy.replication.register import RegisterMembership
 from pygmy.replication.replica import Replica
 from pygmy.replication.sessions import Sessions
@@ -200,6 +201,13 @@ def _ended(original: Any, self: RegisterMembership, outcome: Any) -> None:
     original(self, outcome)
 
 
+def _readmitted(original: Any, self: Readmission, *args: Any) -> Any:
+    vote = original(self, *args)
+    if vote is not None:
+        watch.count("voters re-admitted")
+    return vote
+
+
 # ---- logging
 
 
@@ -233,6 +241,7 @@ def simulated() -> Iterator[None]:
             (RegisterMembership, "_settled", _settled),
             (RegisterMembership, "change", _change),
             (RegisterMembership, "_ended", _ended),
+            (Readmission, "receive", _readmitted),
         ):
             stack.enter_context(around(owner, name, replacement))
         for target, name, value in (

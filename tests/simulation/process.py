@@ -86,6 +86,13 @@ class Process:
         for call in calls:
             call.back(LinkDown("lost", sent=True))
 
+    def lose_voter(self) -> None:
+        """The process dies, and what its voter had promised and accepted is gone."""
+        assert self.voter is not None
+        self.kill()
+        self.world.say(f"LOSE {self.name}'s voter.db")
+        self.voter.lose()
+
     def freeze(self) -> None:
         if self.up:
             self.world.say(f"FREEZE {self.name}")

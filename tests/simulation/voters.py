@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from pygmy.messages.register import RegisterMessage
-from pygmy.messages.replication import View
+from pygmy.messages.replication import Version, View
 from pygmy.replication.effects import Send
 from pygmy.replication.founding import check_charter
 from pygmy.replication.membership import MembershipFactory
 from pygmy.replication.register import replicated
 from pygmy.replication.voter import Keep, Voter, VoterState
+from tests.simulation.world import World
 
 if TYPE_CHECKING:
     from tests.simulation.process import Process
@@ -46,6 +47,15 @@ class VoterProcess:
         for keep in self._unsynced[: self._process.world.random.randint(0, len(self._unsynced))]:
             self.state = keep.state or self.state
         self._unsynced = []
+
+    def lose(self) -> None:
+        """voter.db is gone; its process is down. The node does not even know its cluster any more."""
+        self.state, self._unsynced = VoterState(), []
+
+    @property
+    def forgetful(self) -> bool:
+        """True if it has no vote on disk for a register: it has not been given one yet, or has lost it."""
+        return self.state.votes.keys() < set(REGISTERS)
 
     def membership(self, tier: str) -> MembershipFactory:
         """What the replica in this process takes its views from."""
@@ -81,14 +91,20 @@ class VoterProcess:
 class ReplicatedRegister:
     """The register of a tier as it is known to all-seeing eyes. `view` is the newest that any proposer saw chosen."""
 
-    def __init__(self, processes: Callable[[], list[Any]], tier: str) -> None:
-        self._processes, self._tier = processes, tier
+    def __init__(self, world: World, processes: Callable[[], list[Any]], tier: str) -> None:
+        self._world, self._processes, self._tier = world, processes, tier
         self.unreachable: set[str] = set()
         self._newest: View | None = None
+        self._chosen: dict[Version, View] = {}
         self.changed_by: dict[Any, set[str]] = {}
 
     def chosen(self, view: View) -> None:
-        """A proposer has seen this value chosen."""
+        """A proposer has seen this value chosen; no other may ever be under its number."""
+        there = self._chosen.setdefault(view.number, view)
+        if there != view:
+            self._world.violate(
+                f"two views of the {self._tier} tier were chosen as {view.number}: {there} and {view}"
+            )
         if self._newest is None or view.number > self._newest.number:
             self._newest = view
 
