@@ -71,13 +71,14 @@ class HeldThreads(InlineThreads):
 def test_a_replica_starts_again_from_what_it_had(path: str) -> None:
     store = filled(path, 5)
     view = View(3, 1, {"catalog-0": 4}, frozenset(["catalog-0"]), "catalog-0")
-    now_of(store.save_view(view))
+    now_of(store.save_view(view, True))
     assert now_of(store.boot()).incarnation == 1
     now_of(store.close())
     boot = booted(path)
     assert boot == Boot(
         incarnation=2,
         view=view,
+        member=True,
         last=(sell_step(4)[0], sell_step(5)[0]),
         rows=(book(count=95, seq=5),),
         undo=(Undo(1, book(count=96, seq=4)),),
@@ -458,7 +459,7 @@ async def test_sqlite_is_never_called_on_the_reactor_thread(path: str, sqlite_th
     assert (await store.boot()).last[-1].seq == 50
     await store.batches(1, 10, 1000)
     await store.sales(0, 10**6, 50, 10)
-    await store.save_view(View(1, 0, {}, frozenset(), ""))
+    await store.save_view(View(1, 0, {}, frozenset(), ""), True)
     await store.close()
     assert len(sqlite_threads) == 1
     store = await Store.open(path, "catalog", reactor)

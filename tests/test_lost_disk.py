@@ -9,7 +9,7 @@ def lose_disk(net: Net, name: str) -> None:
     """Its machine is gone for good; a new one takes its place, whose incarnations count on from the wall clock."""
     node = net[name]
     net.kill(name)
-    node.disk, node.view = [], None
+    node.disk, node.view, node.member = [], None, False
     node.incarnation += 1000
 
 
@@ -36,6 +36,21 @@ def test_after_a_power_cut_the_tier_starts_from_the_disks_that_are_left(lost: st
     net.until(net.full)
     assert [node.count() for node in net.nodes.values()] == [99, 99, 99]
     net.agree()
+
+
+def test_an_emptied_node_is_one_until_it_has_taken_part_again() -> None:
+    """It has heard of the view, and starts once more, before the others are there."""
+    net = opened()
+    for name in "ab":
+        net.kill(name)
+    lose_disk(net, "a")
+    net["a"].boot()
+    net.run(1)
+    net.kill("a")
+    for name in "ab":
+        net[name].boot()
+    net.until(net.full)
+    assert [node.count() for node in net.nodes.values()] == [100, 100]
 
 
 def test_an_emptied_node_that_finds_nobody_waits() -> None:

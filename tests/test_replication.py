@@ -124,6 +124,7 @@ class Node:
         self.name = name
         self.disk: list[Batch] = []
         self.view: View | None = None
+        self.member = False
         self.incarnation = 0
         self.up = False
         self.boot()
@@ -136,7 +137,7 @@ class Node:
             self.log.append(batch)
         self.replica = Replica(
             self.name, self.net.names, self.incarnation, self.log, self.view, self.net.now, self.net.timing,
-            lambda *args: Membership(self.net.register, *args),
+            lambda *args: Membership(self.net.register, *args), emptied=not self.member,
         )  # fmt: skip
         self.stores: list[Store] = []
         self.answers: dict[int, Any] = {}
@@ -165,8 +166,8 @@ class Node:
                 case Fetch():
                     batches = tuple(self.disk[effect.first - 1 : effect.first + 99])
                     self.give(self.replica.fetched(effect, batches, *self.net.time))
-                case SaveView(view):
-                    self.view = view
+                case SaveView(view, member):
+                    self.view, self.member = view, member
 
     def write_disk(self) -> bool:
         """One transaction; then what the driver does: wait for the front ends, and tell."""

@@ -30,12 +30,13 @@ _decode_view = msgspec.json.Decoder(View).decode
 class Boot(Struct, frozen=True):
     """What a replica starts from.
 
-    `incarnation` grows from start to start. `last` are the newest batches, in order. `rows` and `undo` hold marks
+    `incarnation` grows from start to start. `member`: this disk has taken part in a view; it is not a new one. `last` are the newest batches, in order. `rows` and `undo` hold marks
     and, in the catalog, all books (removed ones too); orders stay on disk.
     """
 
     incarnation: int
     view: View | None
+    member: bool
     last: tuple[Batch, ...]
     rows: tuple[Row, ...]
     undo: tuple[Undo, ...]
@@ -104,10 +105,15 @@ class Store:
         """
         return self._line.submit(lambda cursor: log.commit(cursor, self._tier, cut, batches, changes), writes=True)
 
-    def save_view(self, view: View) -> Deferred[None]:
-        """Keep the newest view that this replica knows, for its next boot."""
+    def save_view(self, view: View, member: bool) -> Deferred[None]:
+        """Keep the newest view that this replica knows, and whether it has taken part in one, for its next boot."""
         text = msgspec.json.encode(view).decode()
-        return self._line.submit(lambda cursor: _set(cursor, "view", text), writes=True)
+
+        def save(cursor: sqlite3.Cursor) -> None:
+            _set(cursor, "view", text)
+            _set(cursor, "member", int(member))
+
+        return self._line.submit(save, writes=True)
 
     def find(self, op_ids: Iterable[str]) -> Deferred[tuple[dict[str, Located], int]]:
         """The entries under these op_ids, and the seq of the last batch that was looked at."""
@@ -185,6 +191,7 @@ def _boot(cursor: sqlite3.Cursor, tier: Tier, window: int, least: int) -> Boot:
     return Boot(
         incarnation,
         None if view is None else _decode_view(view),
+        bool(_get(cursor, "member")),
         log.newest(cursor, window),
         rows.load(cursor, tier),
         rows.load_undo(cursor, tier),

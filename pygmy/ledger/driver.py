@@ -86,7 +86,9 @@ class Driver:
         self._failed: Callable[[Failure], None] | None = failed
         self._timing = timing
         newest = Log(machine, boot.last, timing.window)
-        self.replica = Replica(place.me, place.tier, boot.incarnation, newest, boot.view, now(), timing)
+        self.replica = Replica(
+            place.me, place.tier, boot.incarnation, newest, boot.view, now(), timing, emptied=not boot.member
+        )
         self._todo: deque[Effect | Callable[[], None]] = deque()
         self._busy = False
         self._ticket = 0
@@ -284,7 +286,7 @@ class Driver:
             case Fetch():
                 self._fetch(effect)
             case SaveView():
-                self._store.save_view(effect.view).addErrback(self._fail_stop)
+                self._store.save_view(effect.view, effect.member).addErrback(self._fail_stop)
             case Synced():
                 self._synced(effect)
             case Note():

@@ -60,9 +60,13 @@ class Recheck(Struct, frozen=True):
 
 
 class SaveView(Struct, frozen=True):
-    """Keep this view on disk, for the start after the next power cut."""
+    """Keep this view on disk, for the start after the next power cut.
+
+    `member`: this node has taken part in a view with what is on its disk.
+    """
 
     view: View
+    member: bool
 
 
 class Synced(Struct, frozen=True):

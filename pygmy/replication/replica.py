@@ -66,7 +66,10 @@ class Heard(Struct, frozen=True):
 
 
 class Replica:
-    """A replica named `me` of the tier of these nodes, in this incarnation, with this log."""
+    """A replica named `me` of the tier of these nodes, in this incarnation, with this log.
+
+    `emptied`: its disk has taken part in no view yet. It is newborn, or its disk was lost with all it held.
+    """
 
     def __init__(
         self,
@@ -78,11 +81,13 @@ class Replica:
         now: float,
         timing: Timing = DEFAULT,
         membership: MembershipFactory = SimpleMembership,
+        *,
+        emptied: bool = False,
     ) -> None:
         self._core = Core(me, tier, incarnation, log, now, timing)
         self._ownership = Ownership(self._core)
         self._writes = Writes(self._core, self._ownership)
-        self._change = ViewChange(self._core, self._ownership, self._writes, known, membership)
+        self._change = ViewChange(self._core, self._ownership, self._writes, known, emptied, membership)
         self._heads: dict[str, Version] = {}  # of the peers, as their heartbeats tell: for people
 
     # ---- inputs

@@ -38,7 +38,13 @@ class ViewChange:
     """The mode of a replica and all that moves it."""
 
     def __init__(
-        self, core: Core, ownership: Ownership, writes: Writes, known: View | None, membership: MembershipFactory
+        self,
+        core: Core,
+        ownership: Ownership,
+        writes: Writes,
+        known: View | None,
+        emptied: bool,
+        membership: MembershipFactory,
     ) -> None:
         self._core = core
         self._ownership = ownership
@@ -52,8 +58,7 @@ class ViewChange:
         self._init_since = core.now
         # Before this an earlier incarnation may have granted leases that nobody remembers.
         self._unsure_since = core.now
-        # Never in a view as far as its disk knows: newborn, or its disk was lost with all it held.
-        self._emptied = known is None
+        self._emptied = emptied
         self._wait_until = NEVER
         self._in_sync = False
         self._synced: set[str] = set()
@@ -99,16 +104,17 @@ class ViewChange:
         if core.view is not None and view.epoch == core.view.epoch:
             if view.gen > core.view.gen:
                 core.view = self._known = view
-                core.effects.append(SaveView(view))
+                core.effects.append(SaveView(view, member=True))
             return
         if self._known is None or view.number >= self._known.number:
             self._known = view
         if view.epoch <= core.sealed:
             return
         core.sealed = view.epoch
-        core.effects.append(SaveView(view))
+        member = view.members.get(core.me) == core.incarnation
+        core.effects.append(SaveView(view, member or not self._emptied))
         self._forget_epoch()
-        if view.members.get(core.me) == core.incarnation:
+        if member:
             self._enter(view)
         else:
             self._drop_out(view)

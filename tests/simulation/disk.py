@@ -21,6 +21,7 @@ class Disk:
     def __init__(self) -> None:
         self.incarnation = 0
         self.view: View | None = None
+        self.member = False
         self.log: list[Batch] = []
         self.entries: dict[str, Located] = {}
         self.rows: dict[int | str, Row] = {}
@@ -88,7 +89,7 @@ class Disk:
         undo = tuple(
             Undo(key, before) for key, before in self.undo[1].items() if tier == "catalog" or isinstance(key, str)
         )
-        return Boot(self.incarnation, self.view, tuple(self.log[-window:]), (*marks, *books), undo)
+        return Boot(self.incarnation, self.view, self.member, tuple(self.log[-window:]), (*marks, *books), undo)
 
 
 class _Job:
@@ -176,8 +177,11 @@ class Store:
     def commit(self, cut: int, batches: Sequence[Batch], changes: Sequence[Change]) -> Deferred[None]:
         return self._submit(lambda: self.disk.commit(cut, batches, changes), writes=True)
 
-    def save_view(self, view: View) -> Deferred[None]:
-        return self._submit(lambda: setattr(self.disk, "view", view), writes=True)
+    def save_view(self, view: View, member: bool) -> Deferred[None]:
+        def save() -> None:
+            self.disk.view, self.disk.member = view, member
+
+        return self._submit(save, writes=True)
 
     def find(self, op_ids: Iterable[str]) -> Deferred[tuple[dict[str, Located], int]]:
         wanted, disk = tuple(op_ids), self.disk
