@@ -30,8 +30,9 @@ _decode_view = msgspec.json.Decoder(View).decode
 class Boot(Struct, frozen=True):
     """What a replica starts from.
 
-    `incarnation` grows from start to start. `member`: this disk has taken part in a view; it is not a new one. `last` are the newest batches, in order. `rows` and `undo` hold marks
-    and, in the catalog, all books (removed ones too); orders stay on disk.
+    `incarnation` grows from start to start. `member`: this disk has taken part in a view; it is not a new one.
+    `last` are the newest batches, in order. `rows` and `undo` hold marks and, in the catalog, all books (removed
+    ones too); orders stay on disk.
     """
 
     incarnation: int
