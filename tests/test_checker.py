@@ -13,9 +13,11 @@ from msgspec.structs import replace
 
 from pygmy.checker import check
 from pygmy.checker.__main__ import main
-from pygmy.checker.history import HistoryError, Logged, Orders, Read, Record, Stock, Write, dump, load
+from pygmy.checker.history import HistoryError, Logged, Orders, Page, Read, Record, Stock, Write, dump, load
+from pygmy.checker.lists import Lists, earliest_in
 from pygmy.checker.replay import CatalogReplay
 from pygmy.messages.operations import (
+    AddBook,
     Book,
     ChangeBook,
     Line,
@@ -58,9 +60,8 @@ def small_history(rng: random.Random) -> tuple[list[Logged], list[Write], list[R
     operations: list[tuple[str, Operation]] = []
     for number in range(rng.randint(1, 4)):
         item = rng.choice([1, 2])
-        operation = rng.choice(
-            [Sell((Line(item, 1),)), ChangeBook(item, increment=1), Sell((Line(1, 1), Line(2, 1)), True)]
-        )
+        any_of: list[Operation] = [Sell((Line(item, 1),)), ChangeBook(item, increment=1)]
+        operation = rng.choice([*any_of, Sell((Line(1, 1), Line(2, 1)), True)])
         operations.append((f"w{number}", operation))
     log = catalog_log(operations)
 
@@ -159,6 +160,61 @@ def test_verdict_is_that_of_exhaustive_search() -> None:
     assert min(verdicts.values()) > 200  # both kinds were put to the test
 
 
+def batches_of(rng: random.Random) -> tuple[list[Logged], dict[int, Machine]]:
+    """A log whose batches change lists, and the books as they stood at each batch's end, by its last place."""
+    log: list[Logged] = []
+    machine, states = Machine(), {0: Machine()}
+    for seq in range(1, rng.randint(2, 7)):
+        machine.begin()
+        for _ in range(1 if seq == 1 else rng.randint(1, 3)):
+            item, topic = rng.randint(1, 3), rng.choice(["t", "u"])
+            any_of: list[Operation] = [RemoveBook(item), AddBook(NewBook("new", topic, 1, 1))]
+            any_of += [ChangeBook(item, title=f"title {seq % 2}"), ChangeBook(item, topic=topic, cost=9)]
+            operation = rng.choice([OPENING] if seq == 1 else any_of)
+            outcome = machine.apply(f"w{len(log)}", operation, 1000, (1, seq))
+            if not isinstance(outcome, NoSuchBook):
+                entry = Entry(f"w{len(log)}", "", operation, 1000, outcome)
+                place = sum(logged.version == (1, seq) for logged in log)
+                log.append(Logged("catalog", (1, seq), place, entry))
+        if log[-1].version != (1, seq):  # no batch is empty
+            break
+        states[len(log)] = Machine(machine.shelves.all_rows())
+    return log, states
+
+
+def page_of(machine: Machine, topic: str | None, after: int, limit: int) -> tuple[Any, bool]:
+    rows, more = machine.shelves.page(topic, after, limit)
+    return tuple((row.item, row.title) for row in rows), more
+
+
+def test_a_list_is_true_in_just_those_gaps_in_which_it_was() -> None:
+    again = 0
+    for seed in range(1500):
+        rng = random.Random(seed)
+        log, states = batches_of(rng)
+        lists = Lists(CatalogReplay(log).shelves)
+        for _ in range(6):
+            topic, after, limit = rng.choice(["t", "u", None]), rng.randint(0, 3), rng.randint(1, 3)
+            shown = {place: page_of(machine, topic, after, limit) for place, machine in states.items()}
+            books, more = shown[rng.choice(list(states))]
+            if rng.random() < 0.2:
+                more = not more
+            if more and len(books) < limit:
+                continue  # no store answers that
+            if not more:  # then it does not matter how many were asked for
+                shown = {place: page_of(machine, topic, after, 9) for place, machine in states.items()}
+            spans = lists.spans(Page("c", topic, after, books, more, 0.0, 0.0))
+            true = [place for place in states if shown[place] == (books, more)]
+            assert [place for place in states if any(first <= place < end for first, end in spans)] == true, seed
+            for place in states:
+                gap = earliest_in(spans, place)
+                # Within a batch nobody looks: a gap there stands for the batch's end.
+                found = None if gap is None else min(end for end in states if end >= gap)
+                assert found == min((end for end in true if end >= place), default=None), seed
+            again += len(spans) > 1
+    assert again > 50  # lists that went and came back
+
+
 # ---- each promise, broken
 
 
@@ -179,6 +235,9 @@ def shop() -> list[Record]:
         Read("b", 1, 2.1, 2.2, (1, 2), left),
         Read("b", 2, 6.0, 6.1),
         Orders("b", 0, (order,), False, 2.1, 2.3),
+        Page("b", "t", 0, ((1, "book 1"), (2, "book 2")), False, 2.1, 2.3),
+        Page("b", "t", 0, ((1, "book 1"),), True, 2.1, 2.3),
+        Page("b", None, 1, (), False, 6.2, 6.3),
         Stock("catalog-0", (left,)),
     ]
 
@@ -213,6 +272,16 @@ BROKEN: dict[str, list[Record]] = {
     "a read of what never was": swapped(kind=Read, index=0, fields={"book": Book(1, "book 1", "t", 100, 7, 1, 2)}),
     "a book gone too early": swapped(kind=Read, index=1, fields={"item": 1}),
     "a list of orders that lacks one": swapped(kind=Orders, fields={"orders": ()}),
+    "a list that lacks a book": swapped(kind=Page, fields={"books": ((1, "book 1"),)}),
+    "a list with a title that never was": swapped(kind=Page, fields={"books": ((1, "book 1"), (2, "b"))}),
+    "a list of a topic without these books": swapped(kind=Page, fields={"topic": "u"}),
+    "a list out of order": swapped(kind=Page, fields={"books": ((2, "book 2"), (1, "book 1"))}),
+    "a list before its time": swapped(kind=Page, index=2, fields={"invoked": 2.1, "answered": 2.3}),
+    "a stale list": swapped(kind=Page, fields={"invoked": 7.0, "answered": 7.1}),
+    "a page with more to come, of which there is none": swapped(
+        kind=Page, index=1, fields={"invoked": 7.0, "answered": 7.1}
+    ),
+    "the last page of a list that goes on": swapped(kind=Page, index=1, fields={"more": False}),
     "a copy that differs at the end": swapped(kind=Stock, fields={"books": ()}),
 }
 
@@ -282,6 +351,7 @@ def test_jepsens_form_names_every_event(tmp_path: Path, capsys: pytest.CaptureFi
     assert main(["--edn", str(path)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == '{:index 0, :time 1000000000, :type :invoke, :process 0, :f :buy, :value ["c:1" [1 1]]}'
-    assert sum(":type :invoke" in line for line in lines) == 7
-    assert sum(":type :ok" in line for line in lines) == 5
+    assert sum(":type :invoke" in line for line in lines) == 10
+    assert sum(":type :ok" in line for line in lines) == 8
+    assert any(':f :list, :value ["t" 0 [1 2]]' in line for line in lines)
     assert sum(":type :fail" in line for line in lines) == 1

@@ -1,8 +1,9 @@
 """Histories in Jepsen's form (EDN), for its tools: one map an event, in order of time."""
 
+import json
 from collections.abc import Iterable, Iterator
 
-from pygmy.checker.history import Orders, Read, Record, Write
+from pygmy.checker.history import Orders, Page, Read, Record, Write
 from pygmy.messages.operations import AddBook, ChangeBook, Ordered, RemoveBook, Sell, Shelved, Sold
 
 _NAMES = {Sell: "buy", ChangeBook: "change", AddBook: "add", RemoveBook: "remove"}
@@ -14,7 +15,7 @@ def events(history: Iterable[Record]) -> Iterator[str]:
     moments: list[tuple[float, int, str, str, str, int]] = []
     processes: dict[str, int] = {}
     for record in history:
-        if isinstance(record, Write | Read | Orders):
+        if isinstance(record, Write | Read | Page | Orders):
             process = processes.setdefault(record.client, len(processes))
             name, asked, told, end = _described(record)
             moments.append((record.invoked, 0, "invoke", name, asked, process))
@@ -28,10 +29,13 @@ def events(history: Iterable[Record]) -> Iterator[str]:
         )
 
 
-def _described(record: Write | Read | Orders) -> tuple[str, str, str, str]:
+def _described(record: Write | Read | Page | Orders) -> tuple[str, str, str, str]:
     """(function, value asked with, value answered, type of the answer)."""
     if isinstance(record, Read):
         return "read", f"[{record.item} nil]", f"[{record.item} {record.book.count if record.book else 'nil'}]", "ok"
+    if isinstance(record, Page):
+        where = f"{_quoted(record.topic)} {record.after}"
+        return "list", f"[{where} nil]", f"[{where} [{' '.join(str(item) for item, _ in record.books)}]]", "ok"
     if isinstance(record, Orders):
         return "orders", f"[{record.after} nil]", f"[{record.after} {len(record.orders)}]", "ok"
     operation = record.operation
@@ -43,3 +47,7 @@ def _described(record: Write | Read | Orders) -> tuple[str, str, str, str]:
     value = f'["{record.op_id}" {lines}]' if lines else f'["{record.op_id}"]'
     kind = "ok" if isinstance(record.outcome, _TOOK_EFFECT) else "fail"
     return _NAMES.get(type(operation), "other"), value, value, kind
+
+
+def _quoted(text: str | None) -> str:
+    return "nil" if text is None else json.dumps(text, ensure_ascii=False)

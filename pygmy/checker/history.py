@@ -5,6 +5,7 @@ Each line is an object whose `type` tells what it is (times are seconds of one c
     {"type":"write","client":"c1","op_id":"c:k1","operation":{"type":"sell","lines":[{"item":1,"quantity":2}]},
      "invoked":1.25,"answered":1.31,"outcome":{"type":"sold",...},"version":[1,7],"index":0}
     {"type":"read","client":"c2","item":1,"invoked":1.4,"answered":1.41,"version":[1,7],"book":{"item":1,...}}
+    {"type":"list","client":"c2","topic":"t","after":0,"books":[[1,"a"]],"more":false,"invoked":1.4,"answered":1.5}
     {"type":"orders","client":"c2","after":0,"orders":[...],"more":false,"invoked":1.5,"answered":1.52}
     {"type":"logged","tier":"catalog","version":[1,7],"index":0,"entry":{"op_id":"c:k1",...}}
     {"type":"stock","node":"catalog-0","books":[...]}
@@ -12,7 +13,11 @@ Each line is an object whose `type` tells what it is (times are seconds of one c
 `write`: one operation from its first try to its first definite answer. A purchase through both tiers is a `sell`
 whose outcome, when it succeeded, is `ordered`. `answered` null: its client never learned what came of it; whether it
 took effect is looked up in the log. `version` and `index` say where the answer claims to stand in the log (null: it
-does not say).  `logged`: every entry of both logs, in order.  `stock`: the books as a copy holds them at the end.
+does not say).  `list`: one page of a topic's list (null: of the list of all books), as ids and titles.  It carries no
+version, for no answer does: it has to be the list as it stood after some batch, before any or between two, and that
+moment must agree with real time as that of a `read` must.  How many books were asked for does not matter: with `more`
+there must have been a further one, without it none.  `logged`: every entry of both logs, in order.  `stock`: the
+books as a copy holds them at the end.
 """
 
 from collections.abc import Iterable, Iterator
@@ -49,6 +54,18 @@ class Read(Struct, frozen=True, tag="read"):
     book: Book | None = None
 
 
+class Page(Struct, frozen=True, tag="list"):
+    """One answered look at a topic's books (None: at all) with id > `after`; `more`: there were further ones."""
+
+    client: str
+    topic: str | None
+    after: int
+    books: tuple[tuple[int, str], ...]
+    more: bool
+    invoked: float
+    answered: float
+
+
 class Orders(Struct, frozen=True, tag="orders"):
     """One answered look at the orders with id > `after`; `more`: there were further ones."""
 
@@ -76,7 +93,7 @@ class Stock(Struct, frozen=True, tag="stock"):
     books: tuple[Book, ...]
 
 
-Record = Write | Read | Orders | Logged | Stock
+Record = Write | Read | Page | Orders | Logged | Stock
 
 _ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder(Record)

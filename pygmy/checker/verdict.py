@@ -4,11 +4,13 @@ import gc
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from msgspec import Struct
 
-from pygmy.checker.history import Logged, Orders, Read, Record, Stock, Write
+from pygmy.checker.history import Logged, Orders, Page, Read, Record, Stock, Write
 from pygmy.checker.linear import Earliest, Event, sweep
+from pygmy.checker.lists import Lists, earliest_in
 from pygmy.checker.replay import Broken, CatalogReplay, OrderReplay, Placed, Shelf
 from pygmy.messages.operations import (
     NoSuchBook,
@@ -47,7 +49,7 @@ def check(history: Iterable[Record], *, quiet: bool = False) -> Verdict:
     return Verdict(
         problems,
         len(checker.writes),
-        len(checker.reads) + len(checker.pages),
+        len(checker.reads) + len(checker.lists) + len(checker.pages),
         sum(write.answered is None for write in checker.writes),
         len(checker.logs["catalog"]) + len(checker.logs["order"]),
     )
@@ -82,6 +84,7 @@ class _Checker:
     def __init__(self, history: Iterable[Record]) -> None:
         self.writes: list[Write] = []
         self.reads: list[Read] = []
+        self.lists: list[Page] = []
         self.pages: list[Orders] = []
         self.stocks: list[Stock] = []
         self.logs: dict[str, list[Logged]] = {"catalog": [], "order": []}
@@ -91,6 +94,8 @@ class _Checker:
                     self.writes.append(record)
                 case Read():
                     self.reads.append(record)
+                case Page():
+                    self.lists.append(record)
                 case Orders():
                     self.pages.append(record)
                 case Logged():
@@ -218,6 +223,16 @@ class _Checker:
         for read in self.reads:
             seen = self._absent((read.item,)) if read.book is None else self._seen(read)
             yield Event(_Named(read), read.invoked, read.answered, earliest=seen)
+        yield from self._list_events()
+
+    def _list_events(self) -> Iterator[Event]:
+        lists = Lists(self.catalog.shelves if self.lists else {})
+        for page in self.lists:
+            what = f"{page.client}'s look at the books of {page.topic or 'all topics'} after {page.after}"
+            spans = lists.spans(page)
+            if not spans:
+                raise Broken(f"{what} showed {page.books} (more: {page.more}), which never was")
+            yield Event(what, page.invoked, page.answered, earliest=partial(earliest_in, spans))
 
     def _seen(self, read: Read) -> Earliest:
         shelf = self.catalog.shelves.get(read.item)
