@@ -34,6 +34,7 @@ SOMETIMES = (
     "invalidation lapsed",
     "fill marked",
     "cache hits",
+    "lists out of a cache",
     "reconciler wrote an order",
     "retry answered at another replica",
 )

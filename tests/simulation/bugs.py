@@ -459,6 +459,14 @@ def fe_no_invalidation() -> list[Any]:
     return [around(Sessions, "invalidate", lambda original, self, keys, now: frozenset())]
 
 
+@bug("of what a batch has touched, the lists are left out: front ends keep them, and nobody waits for their commit")
+def list_not_invalidated() -> list[Any]:
+    def touched(original: Any, self: Stock) -> frozenset[str]:
+        return frozenset(key for key in original(self) if key.startswith("item "))
+
+    return [around(Stock, "touched", touched)]
+
+
 @bug("any ack of an invalidation closes all that are open")
 def fe_ack_without_number() -> list[Any]:
     def invalidated(original: Any, self: Sessions, name: str, number: int) -> None:

@@ -9,11 +9,11 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from pygmy.balancing.forwarding import Errand, Reply
-from pygmy.caching.cache import BookOf
+from pygmy.caching.cache import BookOf, PageOf, Stored, Thing
 from pygmy.checker.history import Orders as OrdersSeen
-from pygmy.checker.history import Read, Write
+from pygmy.checker.history import Page, Read, Write
 from pygmy.errors import Problem
-from pygmy.messages.internal import Bought, Buy, Call, Execute, Executed, Fill, Orders
+from pygmy.messages.internal import Bought, Buy, Call, Execute, Executed, Fill, List, Listed, Orders
 from pygmy.messages.operations import (
     AddBook,
     Book,
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 TRY_AGAIN = 0.25
 MOST_TRIES = 9
 
+Books = tuple[tuple[tuple[int, str], ...], bool]  # (ids and titles, whether there are more)
+
 
 class Task:
     """One operation of a client: what it asks, and what it was told first."""
@@ -57,7 +59,7 @@ class Clients:
         self.sim, self.world, self._rate = sim, sim.world, rate
         self._told: dict[Task, tuple[Task, Write | None]] = {}
         self._recent: list[Task] = []
-        self._reads: list[Read | OrdersSeen] = []
+        self._reads: list[Read | Page | OrdersSeen] = []
         self._count = 0
         self.stopped = False
 
@@ -83,10 +85,10 @@ class Clients:
     def _tick(self) -> None:
         if not self.stopped:
             random = self.world.random
-            kinds = ["read", "buy", "basket", "restock", "orders", "shelve"]
-            weights = [10, 7, 2, 1.6, 0.8 if self.sim.cluster.orders else 0, 0.4]
+            kinds = ["read", "buy", "basket", "restock", "orders", "shelve", "browse"]
+            weights = [10, 7, 2, 1.6, 0.8 if self.sim.cluster.orders else 0, 0.8, 4]
             if self.sim.shape.hot:
-                weights = [80, 7, 0, 5, 0, 0]
+                weights = [70, 7, 0, 5, 0, 1, 15]
             kind = random.choices(kinds, weights)[0]
             getattr(self, kind)()
             self.world.at(random.expovariate(self._rate), self._tick)
@@ -100,13 +102,21 @@ class Clients:
 
     def read(self) -> Task:
         task = self._task(None)
-        self._look(task, self._item())
+        self._look(task, BookOf(self._item()))
+        return task
+
+    def browse(self) -> Task:
+        """A look at a list: mostly at all of it, sometimes page by page."""
+        random = self.world.random
+        task = self._task(None)
+        topic = random.choice(["t1", "t1", "t2", None])
+        self._look(task, PageOf(topic, *random.choice([(0, 100), (0, 100), (0, 2), (2, 2)])))
         return task
 
     def read_one(self, item: int) -> Task:
         """A look that is sure to have an answer: nobody removes the first books."""
         task = self._task(None)
-        self._look(task, item)
+        self._look(task, BookOf(item))
         return task
 
     def buy_one(self, item: int) -> Task:
@@ -138,11 +148,14 @@ class Clients:
 
     def shelve(self) -> Task:
         random = self.world.random
+        number = self._count
+        last = self.sim.items[-1]
         operation: Operation = random.choice(
             [
-                AddBook(NewBook(f"new {self._count}", random.choice(["t1", "t2"]), 500, 2)),
-                RemoveBook(self.sim.items[-1]),
+                AddBook(NewBook(f"new {number}", random.choice(["t1", "t2"]), 500, 2)),
+                RemoveBook(random.choice([last, last + 1, last + 2])),  # those that came later, too, if they did
                 ChangeBook(self._item(), topic=random.choice(["t1", "t2"]), cost=random.randrange(100, 900)),
+                ChangeBook(self._item(), title=f"renamed {number}"),
             ]
         )
         return self.write(self._task(operation))
@@ -231,39 +244,47 @@ class Clients:
 
     # ---- reads
 
-    def _look(self, task: Task, item: int) -> None:
+    def _look(self, task: Task, thing: Thing) -> None:
         if task.done or task.tries >= 3:
             return
         task.tries += 1
         at_front_end = self.world.random.random() < (0.9 if self.sim.shape.hot else 0.6)
         node = self._choose(FrontEndProcess if at_front_end else CatalogProcess, frozen=True)
         if node is not None:  # a frozen one answers when it thaws
-            node.clock.run(self.look, task, item, node)
-        self.world.at(TRY_AGAIN, self._look, task, item)
+            node.clock.run(self.look, task, thing, node)
+        self.world.at(TRY_AGAIN, self._look, task, thing)
 
-    def look(self, task: Task, item: int, node: Any) -> None:
+    def look(self, task: Task, thing: Thing, node: Any) -> None:
         """One look at one node."""
         answer: Deferred[Any]
         if isinstance(node, FrontEndProcess):
-            answer = node.server._lookups.look(BookOf(item), "", "-").addCallback(_stored)
+            answer = node.server._lookups.look(thing, "", "-").addCallback(_shown)
         else:
-            answer = node.answer("", Call(0, "-", Fill(item))).addCallback(lambda filled: filled.book)
-        answer.addCallbacks(self._saw, self._ignored, callbackArgs=(task, item, node))
+            asked = Fill(thing.item) if isinstance(thing, BookOf) else List(thing.topic, thing.after, thing.limit)
+            answer = node.answer("", Call(0, "-", asked))
+            answer.addCallback(lambda told: told if isinstance(told, Listed) else told.book)
+        saw = self._saw if isinstance(thing, BookOf) else self._saw_list
+        answer.addCallbacks(saw, self._ignored, callbackArgs=(task, thing, node))
         answer.addErrback(self._unexpected)
 
-    def _saw(self, seen: Any, task: Task, item: int, node: Any) -> None:
+    def _saw(self, seen: Any, task: Task, book: BookOf, node: Any) -> None:
         if task.done:
             return
         task.done = True
-        self.world.say(f"{task.client} sees {seen} of book {item} at {node.name}")
-        if isinstance(seen, dict):
-            version = tuple(map(int, seen["etag"].strip('"').split("-")))
-            cents = round(seen["cost"] * 100)
-            book = Book(seen["id"], seen["title"], seen["topic"], cents, seen["count"], *version)
-            self._reads.append(Read(task.client, item, task.invoked, self.world.now, version, book))
-        else:
-            version = (seen.epoch, seen.seq) if seen else None
-            self._reads.append(Read(task.client, item, task.invoked, self.world.now, version, seen))
+        self.world.say(f"{task.client} sees {seen} of book {book.item} at {node.name}")
+        row = _book_in(*seen) if isinstance(seen, tuple) else seen
+        version = (row.epoch, row.seq) if row else None
+        self._reads.append(Read(task.client, book.item, task.invoked, self.world.now, version, row))
+
+    def _saw_list(self, seen: Any, task: Task, page: PageOf, node: Any) -> None:
+        if task.done:
+            return
+        task.done = True
+        self.world.say(f"{task.client} sees {seen} of {page} at {node.name}")
+        books, more = ((), False) if seen is None else _list_in(*seen) if isinstance(seen, tuple) else _listed(seen)
+        if len(books) > page.limit or (more and len(books) < page.limit):
+            self.world.violate(f"{node.name} answered {seen} to {page}")
+        self._reads.append(Page(task.client, page.topic, page.after, books, more, task.invoked, self.world.now))
 
     def _look_at_orders(self, task: Task) -> None:
         if task.done or task.tries >= 3:
@@ -287,6 +308,21 @@ class Clients:
             failure.raiseException()
 
 
-def _stored(stored: Any) -> Any:
-    """What a front end shows of a book, with its ETag."""
-    return None if stored is None else {**msgspec.json.decode(stored.body), "etag": stored.etag}
+def _shown(stored: Stored | None) -> Any:
+    """(body, ETag, link) of what a front end shows."""
+    return None if stored is None else (stored.body, stored.etag, stored.link)
+
+
+def _book_in(body: bytes, etag: str, _link: str) -> Book:
+    shown = msgspec.json.decode(body)
+    epoch, seq = map(int, etag.strip('"').split("-"))
+    cents = round(shown["cost"] * 100)
+    return Book(shown["id"], shown["title"], shown["topic"], cents, shown["count"], epoch, seq)
+
+
+def _list_in(body: bytes, _etag: str, link: str) -> Books:
+    return tuple((shown["id"], shown["title"]) for shown in msgspec.json.decode(body)), bool(link)
+
+
+def _listed(listed: Listed) -> Books:
+    return listed.books, listed.more

@@ -58,7 +58,7 @@ class Schedule:
     def read(self, name: str) -> Any:
         task = self.sim.clients._task(None)
         task.tries = 1
-        self.sim.clients.look(task, 1, self.sim.nodes[name])
+        self.sim.clients.look(task, BookOf(1), self.sim.nodes[name])
         return task
 
     def drop(self, sender: int, to: int, *kinds: str) -> None:

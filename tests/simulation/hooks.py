@@ -149,6 +149,8 @@ def _peek(original: Any, self: Any, thing: Any, now: float) -> Any:
     stored = original(self, thing, now)
     if stored is not None:
         watch.count("cache hits")
+        if thing.cache == "lists":
+            watch.count("lists out of a cache")
     return stored
 
 
