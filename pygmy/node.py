@@ -141,37 +141,43 @@ class NodeService(MultiService):
         driver: ReplicatedCatalog | ReplicatedOrders
         if self._node.role is Role.CATALOG:
             driver = catalog = ReplicatedCatalog(*common)
-            server = CatalogServer(
-                self._cluster,
-                self._node,
-                catalog,
-                catalog.receive,
-                self._reactor,
-                self._secrets,
-                self._metrics,
-                self._opening,
-            )
+            server = self._catalog_server(catalog)
         else:
             driver = orders = ReplicatedOrders(*common)
-            server = OrderServer(
-                self._cluster,
-                self._node,
-                orders,
-                orders.receive,
-                self._links,
-                self._client,
-                self._reactor,
-                self._secrets,
-                self._metrics,
-                boottime,
-                utc_milliseconds,
-            )
+            server = self._order_server(orders)
         self._metrics.watch("writes", lambda: driver.replica.queued)
         self._metrics.watch("reads that wait for a commit", lambda: driver.replica.readers)
         self._metrics.watch("commits", lambda: store.pending)
         self._driver = driver
         driver.start()
         return server
+
+    def _catalog_server(self, ledger: ReplicatedCatalog) -> CatalogServer:
+        return CatalogServer(
+            self._cluster,
+            self._node,
+            ledger,
+            ledger.receive,
+            self._reactor,
+            self._secrets,
+            self._metrics,
+            self._opening,
+        )
+
+    def _order_server(self, ledger: ReplicatedOrders) -> OrderServer:
+        return OrderServer(
+            self._cluster,
+            self._node,
+            ledger,
+            ledger.receive,
+            self._links,
+            self._client,
+            self._reactor,
+            self._secrets,
+            self._metrics,
+            boottime,
+            utc_milliseconds,
+        )
 
     # ---- ending
 

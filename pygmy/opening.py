@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from pygmy.messages.operations import NewBook, OpenStock
+from pygmy.messages.operations import MOST_COPIES, NewBook, OpenStock
 
 MOST_BOOKS = 1_000_000
 LARGEST_FILE = 1 << 30
@@ -30,7 +30,6 @@ _KNOWN = frozenset(_COLUMNS)
 _REQUIRED = _KNOWN - {"id"}
 _LARGEST_ID = 2**53
 _LONGEST_TEXT = 500
-_MOST_COPIES = 1_000_000_000
 _HIGHEST_COST = 1_000_000
 _CENT = Decimal("0.01")
 # Control characters, and halves of surrogate pairs, which JSON can spell but UTF-8 cannot.
@@ -353,9 +352,9 @@ def _cents(value: object) -> int:
 
 
 def _copies(value: object) -> int:
-    if type(value) is int and 0 <= value <= _MOST_COPIES:
+    if type(value) is int and 0 <= value <= MOST_COPIES:
         return value
-    raise _Unexpected(f"expected a whole number of 0..{_MOST_COPIES}")
+    raise _Unexpected(f"expected a whole number of 0..{MOST_COPIES}")
 
 
 _CHECKS: dict[str, Callable[[object], int | str]] = {

@@ -10,6 +10,7 @@ import click
 from pygmy.cli.calling import Settings, call, show
 from pygmy.cli.failures import CommandFailed
 from pygmy.cli.terminal import money, paint, printable, tell
+from pygmy.messages.operations import MOST_COPIES
 from pygmy.web.contract import AnyOrderBody, BookBody, SummaryBody
 
 if TYPE_CHECKING:
@@ -178,7 +179,7 @@ def price(settings: Settings, book: int, cost: Decimal, token_file: str, key: st
 @click.option("--title", required=True)
 @click.option("--topic", required=True)
 @click.option("--cost", type=MoneyType(), required=True)
-@click.option("--count", type=click.IntRange(0, 1_000_000_000), required=True)
+@click.option("--count", type=click.IntRange(0, MOST_COPIES), required=True)
 @token_option
 @key_option
 @click.pass_obj

@@ -8,6 +8,8 @@ from typing import Literal
 
 from msgspec import Struct
 
+MOST_COPIES = 1_000_000_000  # of one book
+
 
 class Line(Struct, frozen=True):
     """So many copies of one book."""

@@ -52,7 +52,6 @@ class Log:
         self._batches: deque[Batch] = deque()
         self._entries = 0
         self._recent: dict[str, tuple[Entry, Version, int]] = {}
-        self._base_hash = GENESIS_HASH
         for batch in newest:
             self._take_in(batch)
 
@@ -64,7 +63,7 @@ class Log:
     @property
     def head_hash(self) -> str:
         """The hash of the last batch, which vouches for all before it."""
-        return self._batches[-1].hash if self._batches else self._base_hash
+        return self._batches[-1].hash if self._batches else GENESIS_HASH
 
     @property
     def previous(self) -> Version | None:

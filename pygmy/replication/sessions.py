@@ -39,7 +39,6 @@ class Sessions:
         self._holders: dict[str, _Holder] = {}
         # Numbers are unique across boots too, so a late ack of an older one releases nothing.
         self._last = incarnation * NUMBERS
-        self.lapsed = 0
 
     def _holder(self, name: str) -> _Holder:
         return self._holders.setdefault(name, _Holder())
@@ -72,7 +71,7 @@ class Sessions:
             if not touched:
                 continue
             if now > holder.expiry:
-                self._lapse(holder)
+                holder.lapse()
                 continue
             self._last += 1
             numbers.add(self._last)
@@ -97,12 +96,8 @@ class Sessions:
         """Give up the invalidations whose front end's lease has lapsed."""
         for holder in self._holders.values():
             if holder.open and now > holder.expiry:
-                self._lapse(holder)
+                holder.lapse()
 
     def open_numbers(self) -> frozenset[int]:
         """The invalidations neither acked nor given up."""
         return frozenset(number for holder in self._holders.values() for number in holder.open)
-
-    def _lapse(self, holder: _Holder) -> None:
-        holder.lapse()
-        self.lapsed += 1

@@ -7,6 +7,7 @@ from typing import cast
 from msgspec.structs import replace
 
 from pygmy.messages.operations import (
+    MOST_COPIES,
     AddBook,
     Book,
     Change,
@@ -31,7 +32,6 @@ from pygmy.messages.operations import (
 from pygmy.messages.replication import Version
 from pygmy.state.machine import Journal
 
-MOST_COPIES = 1_000_000_000
 ALL_BOOKS = "books"
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from pygmy.errors import bad_request
-from pygmy.messages.operations import AddBook, Book, ChangeBook, Line, NewBook, Order
+from pygmy.messages.operations import MOST_COPIES, AddBook, Book, ChangeBook, Line, NewBook, Order
 from pygmy.web.numbers import Money
 
 BookId = Annotated[int, Meta(ge=1, le=2**53)]
@@ -15,7 +15,7 @@ Quantity = Annotated[int, Meta(ge=1, le=1000)]
 Text = Annotated[str, Meta(min_length=1, max_length=500, pattern=r"^[^\x00-\x1f\x7f-\x9f]*(?![\s\S])")]
 PageSize = Annotated[int, Meta(ge=1, le=1000)]
 After = Annotated[int, Meta(ge=0, le=2**53)]
-Count = Annotated[int, Meta(ge=0, le=1_000_000_000)]
+Count = Annotated[int, Meta(ge=0, le=MOST_COPIES)]
 
 
 class BuyBody(Struct, frozen=True, forbid_unknown_fields=True):
@@ -59,7 +59,7 @@ class NewBookBody(Struct, frozen=True, forbid_unknown_fields=True):
 class Increment(Struct, frozen=True, forbid_unknown_fields=True):
     """So many copies more (negative: fewer)."""
 
-    increment: Annotated[int, Meta(ge=-1_000_000_000, le=1_000_000_000)]
+    increment: Annotated[int, Meta(ge=-MOST_COPIES, le=MOST_COPIES)]
 
 
 class ChangeBody(Struct, frozen=True, forbid_unknown_fields=True):
