@@ -71,7 +71,7 @@ class Sessions:
             if not touched:
                 continue
             if now > holder.expiry:
-                holder.lapse()
+                self._lapse(holder)
                 continue
             self._last += 1
             numbers.add(self._last)
@@ -96,8 +96,12 @@ class Sessions:
         """Give up the invalidations whose front end's lease has lapsed."""
         for holder in self._holders.values():
             if holder.open and now > holder.expiry:
-                holder.lapse()
+                self._lapse(holder)
 
     def open_numbers(self) -> frozenset[int]:
         """The invalidations neither acked nor given up."""
         return frozenset(number for holder in self._holders.values() for number in holder.open)
+
+    def _lapse(self, holder: _Holder) -> None:
+        """Go on without the front end's word: nothing of its session is served any more."""
+        holder.lapse()
