@@ -308,7 +308,14 @@ class Driver:
                 effect()
 
     def _send(self, effect: Send) -> None:
-        self._links.tell(effect.to, effect.message, heartbeat=isinstance(effect.message, Heartbeat | Grant))
+        match effect.message:
+            case Heartbeat():
+                self._links.tell(effect.to, effect.message, heartbeat=True)
+            case Grant():
+                # It rides with this node's own next heartbeat: a lease counts from the other one's, in any case.
+                self._links.tell(effect.to, effect.message, heartbeat=True, within=self._timing.heartbeat)
+            case _:
+                self._links.tell(effect.to, effect.message)
 
     def _commit(self, effect: StoreEffect) -> None:
         """P6 (and P5 at the owner): commit, invalidate, acknowledge."""

@@ -387,7 +387,7 @@ class ViewChange:
             return
         if silent := core.leases.silent(core.now):
             self._remove(silent)
-        if core.now - self._last_read > core.timing.register_poll:
+        if core.now - self._last_read > (core.timing.calm_poll if self._calm() else core.timing.register_poll):
             self._read()
         if core.mode == "RUNNING":
             self._declare_sources()
@@ -395,6 +395,15 @@ class ViewChange:
             self._try_activate()
         else:
             self._continue_sync()
+
+    def _calm(self) -> bool:
+        """No newer view can be active: its members would not have answered this node's heartbeats of late.
+
+        One may have been chosen without anyone knowing, as its proposer died; nobody serves in it yet.
+        """
+        view = self._core.view
+        settled = self._core.mode == "RUNNING" and view is not None and view.sources == frozenset(view.members)
+        return settled and self._change_open_since is None and self._core.lease_left() > 0
 
 
 def _members(view: View) -> str:
