@@ -215,7 +215,7 @@ class OrderRules:
         self.reconciled_upto = 0
 
     def check(self, entry: Entry) -> Order | None:
-        """Carry out the next entry: its order, where it is one. `Broken` if it comes to something else than recorded."""
+        """Carry out the next entry: its order, where it is one. `Broken` if it comes to something else."""
         operation, number = entry.operation, self.last_order + 1
         if isinstance(operation, MarkReconciled):
             self.reconciled_upto = max(self.reconciled_upto, operation.upto)
