@@ -28,7 +28,7 @@ class Rows(Struct):
 
 
 class CopyAudit:
-    """One copy: `expect` its rows, `take` its batches in order, then `finish`."""
+    """One copy: `expect` its rows, `take` its batches in order, `compare` the rest of the rows, then `finish`."""
 
     def __init__(self, name: str, tier: Tier, notes: Notes) -> None:
         self.name = name
@@ -40,6 +40,7 @@ class CopyAudit:
         self._chain = Chain(self.findings)
         self._fold: Fold
         self.expect(Rows())
+        self._compared = False
         self._batches = 0
         self._entries = 0
 
@@ -69,15 +70,18 @@ class CopyAudit:
         for entry in batch.entries:
             self._note(entry, batch.seq)
 
-    def finish(self, *, whole: bool = True) -> Report:
-        """What there is to say. `whole` False: not all of it could be read, and what is not there is not missed."""
-        compared = whole and self._fold.finish()
+    def compare(self) -> None:
+        """That was the whole log: now for the rest of the rows. (Where not all could be read, nothing is missed.)"""
+        self._compared = self._fold.finish()
+
+    def finish(self) -> Report:
+        """What there is to say."""
         self.notes.finish()
         for again in self.notes.repeated():
             places = f"in batch {again.first}" if again.first == again.last else f"in {again.first} and {again.last}"
             self.findings.add(f"{again.op_id} stands {again.times} times, {places}: expected once", again.last)
         found = self.findings
-        if not compared and not found.count:
+        if not self._compared and not found.count:
             self.remarks.append(self.uncompared)
         return Report(
             self.name,
@@ -87,7 +91,7 @@ class CopyAudit:
             self._chain.head,
             self._chain.hash,
             self._fold.figures(),
-            compared,
+            self._compared,
             found.count,
             tuple(found.kept),
             tuple(self.remarks),

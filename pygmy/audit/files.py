@@ -52,8 +52,9 @@ def audit_place(place: Place, audit: StoreAudit, progress: Progress) -> Report:
     """The audit of one database. `Unreadable` if it is none of Pygmy's, or in use."""
     with _opened(place.path) as file:
         copy = audit.begin(place.name, file.tier)
-        whole = True
         try:
+            if flaw := _cut_short(place.path):
+                copy.findings.add(flaw)
             for flaw in file.flaws():
                 copy.findings.add(flaw)
             copy.expect(file.rows())
@@ -61,10 +62,10 @@ def audit_place(place: Place, audit: StoreAudit, progress: Progress) -> Report:
             for batch in file.batches(copy.findings):
                 copy.take(batch)
                 progress(place.name, batch.seq, newest)
+            copy.compare()
         except Damaged as damage:
             copy.findings.add(str(damage), damage.seq)
-            whole = False
-    return audit.done(copy, whole=whole)
+    return audit.done(copy)
 
 
 def _in_directory(directory: Path) -> list[Place]:
@@ -138,6 +139,24 @@ def _check_header(path: Path) -> None:
         raise Unreadable(f"{path} is no SQLite database, or not even the beginning of one is left.")
 
 
+def _application(path: Path) -> int:
+    """Whose database this is, by its header."""
+    with path.open("rb") as file:
+        return int.from_bytes(file.read(100)[68:72])
+
+
+def _cut_short(path: Path) -> str | None:
+    """What its header says of the file's length, where that can be relied on (SQLite's file format, 1.3)."""
+    with path.open("rb") as file:
+        header = file.read(100)
+    page = int.from_bytes(header[16:18])
+    expected = (65536 if page == 1 else page) * int.from_bytes(header[28:32])
+    size = path.stat().st_size
+    if _has_leftovers(path) or header[24:28] != header[92:96] or size >= expected:
+        return None
+    return f"the file is cut short: {size:,} bytes, expected {expected:,}"
+
+
 @contextmanager
 def _connection(path: Path) -> Iterator[sqlite3.Connection]:
     """The file itself, where it is all there is and of this version; else a copy, brought up to date."""
@@ -187,6 +206,8 @@ def _tier(connection: sqlite3.Connection, path: Path) -> Tier:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         found = connection.execute("SELECT value FROM meta WHERE key = 'tier'").fetchone()
     except sqlite3.Error as error:
+        if _application(path) == schema.APPLICATION and path.name in FILES:
+            return cast(Tier, FILES[path.name])  # ours, and damaged: let that be found
         raise Unreadable(f"{path} is not a database of Pygmy's, or damaged: {error}.") from None
     if application != schema.APPLICATION or found is None or found[0] not in FILES.values():
         raise Unreadable(f"{path} is not a database of Pygmy's.")

@@ -186,6 +186,8 @@ class OrderFold:
             self._findings.add(f"order {order.order_id} comes to {order.total}, but its lines come to {right}", seq)
 
     def _compare(self, order: Order, seq: int) -> None:
+        if self._rows is None:
+            return
         while self._row is not None and self._row.order_id < order.order_id:
             self._too_many(self._row)
             self._row = self._next_row()

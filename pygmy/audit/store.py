@@ -34,9 +34,9 @@ class StoreAudit:
         """A copy of this tier's data."""
         return CopyAudit(name, tier, self._scratch.notes())
 
-    def done(self, copy: CopyAudit, *, whole: bool = True) -> Report:
-        """The copy has ended; see `CopyAudit.finish`."""
-        report = copy.finish(whole=whole)
+    def done(self, copy: CopyAudit) -> Report:
+        """There is no more of this copy."""
+        report = copy.finish()
         self._copies.append(_Audited(report, copy.trail))
         other = self._longest.get(copy.tier)
         if report.sound and (other is None or other[0].head[1] < report.head[1]):

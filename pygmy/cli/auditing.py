@@ -116,6 +116,7 @@ async def _audit_node(store: StoreClient, audit: StoreAudit, health: Health, row
         if not page:
             looks += 1
             await store.pause()
+    copy.compare()
     audit.done(copy)
 
 
