@@ -14,7 +14,6 @@ from pygmy.messages.operations import (
     NewBook,
     OpenStock,
     Operation,
-    Ordered,
     OrderLine,
     RecordOrder,
     RemoveBook,
@@ -118,12 +117,6 @@ def rechain(path: Path, change: Callable[[Entry], Entry] = lambda entry: entry) 
                 )
             head = batch.version
         db.commit()
-
-
-def ordered_as(entry: Entry) -> Any:
-    """The order that an entry of the order log has written."""
-    assert isinstance(entry.outcome, Ordered)
-    return entry.outcome.order
 
 
 def snapshot(directory: Path) -> dict[str, tuple[int, int, bytes | None]]:
