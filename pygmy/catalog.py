@@ -33,6 +33,7 @@ from pygmy.messages.internal import (
 from pygmy.messages.operations import Book, NewBook, Opened, Reused
 from pygmy.opening import parts
 from pygmy.routes.condition import cluster_body, health_body
+from pygmy.routes.log import log_route
 from pygmy.routes.reading import Reading
 from pygmy.routes.table import table_route
 from pygmy.routes.writing import Writing
@@ -152,6 +153,7 @@ class CatalogServer(MultiService):
         routes = (
             *(route for route in reading.routes() if route.path.startswith("/books")),
             *(route for route in Writing(here, here).routes() if route.method == "PATCH"),
+            log_route(self._ledger.batches),
             table_route("Every row with its version, as JSON lines", self._state, self._rows),
             *common_routes(health=self.health, cluster=self.cluster, metrics=self._metrics),
         )

@@ -22,7 +22,7 @@ from pygmy.ledger.seam import Condition, Peer
 from pygmy.messages.internal import Invalidate, Invalidated, OneWay
 from pygmy.messages.operations import Operation, RecordForced, Result
 from pygmy.messages.register import FoundingMessage, RegisterRequest
-from pygmy.messages.replication import Grant, Heartbeat, Version
+from pygmy.messages.replication import Batch, Grant, Heartbeat, Version
 from pygmy.peers import Links
 from pygmy.replication.effects import Abandon, Answer, Effect, Fetch, Note, Recheck, SaveView, Send, Synced
 from pygmy.replication.effects import Store as StoreEffect
@@ -170,6 +170,14 @@ class Driver:
         return self._located(op_id).addCallback(
             lambda found: None if found.known is None else self._if_chosen(found.known[1])
         )
+
+    def batches(self, after: int, limit: int) -> Deferred[tuple[Batch, ...]]:
+        """Committed batches after a seq."""
+        chosen = self.replica.chosen(self._now())
+        if chosen is None:
+            return fail(unavailable(self.replica.why()))
+        limit = min(limit, chosen - after)
+        return self._store.batches(after + 1, limit, FETCH_BYTES) if limit > 0 else succeed(())
 
     def condition(self) -> Condition:
         """How the tier is, seen from here."""
