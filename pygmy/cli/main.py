@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 import pygmy
-from pygmy.cli import audit, books, completion, daemons, status, up
+from pygmy.cli import audit, books, completion, daemons, forcing, status, up
 from pygmy.cli.calling import Settings
 
 DEFAULT_PORT = 5002
@@ -82,6 +82,7 @@ for command in (
     up.up,
     daemons.start,
     daemons.stop,
+    forcing.force_view,
     completion.completion,
 ):
     main.add_command(command)

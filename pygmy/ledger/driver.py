@@ -231,9 +231,13 @@ class Driver:
         """
         return Deferred.fromCoroutine(self._force(expected))
 
+    def cannot_force(self, expected: Version) -> str:
+        """One sentence on why the tier need not or cannot be forced to go on from here; "": it can."""
+        return self.replica.cannot_force(expected, self._now())
+
     async def _force(self, expected: Version) -> int:
         known = self.replica.known
-        if why := self.replica.cannot_force(expected, self._now()):
+        if why := self.cannot_force(expected):
             raise Problem(409, "Not to be forced", why)
         assert known is not None
         log.warn("the view {view} is being forced to go on from this node", view=f"{expected[0]}.{expected[1]}")
