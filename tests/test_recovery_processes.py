@@ -1,4 +1,4 @@
-"""Real nodes that lose disks, get foreign ones, or find no majority: what they say, and that nothing is lost by it."""
+"""Real nodes that lose disks, get foreign ones, or find no majority: what they say, and that nothing is lost."""
 
 import shutil
 import subprocess
