@@ -40,6 +40,7 @@ from pygmy.web.app import make_app, root_resource
 from pygmy.web.auth import Secrets
 from pygmy.web.internal import Internal, Receive
 from pygmy.web.metrics import Metrics
+from pygmy.web.openapi import Route
 from pygmy.web.status import ClusterBody, Health, common_routes
 
 log = Logger()
@@ -48,7 +49,7 @@ log = Logger()
 class CatalogServer(MultiService):
     """One catalog server: `resource()` is what it serves; as a service it opens the stock of an empty catalog.
 
-    `receive` gets the one-way messages, which are none of this server's business.
+    `receive` gets the one-way messages, which are none of this server's business; nor are `more_routes`.
     """
 
     def __init__(
@@ -61,8 +62,10 @@ class CatalogServer(MultiService):
         secrets: Secrets,
         metrics: Metrics,
         opening: Sequence[NewBook],
+        more_routes: Sequence[Route] = (),
     ) -> None:
         super().__init__()
+        self._more_routes = more_routes
         self._cluster = cluster
         self._node = node
         self._ledger = ledger
@@ -153,6 +156,7 @@ class CatalogServer(MultiService):
             *(route for route in reading.routes() if route.path.startswith("/books")),
             *(route for route in Writing(here, here).routes() if route.method == "PATCH"),
             table_route("Every row with its version, as JSON lines", self._state, self._rows),
+            *self._more_routes,
             *common_routes(health=self.health, cluster=self.cluster, metrics=self._metrics),
         )
         app = make_app(routes, secrets=self._secrets, metrics=self._metrics, title="Pygmy, a catalog server")

@@ -1,16 +1,19 @@
 """One node, put together: its database, links and server, listening."""
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from twisted.application.service import IService, MultiService
 from twisted.application.strports import service as listening
 from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 
+from pygmy.backups import Backups
 from pygmy.catalog import CatalogServer
 from pygmy.clock import boottime, utc_milliseconds
 from pygmy.cluster import Cluster, Node, Role
@@ -18,15 +21,18 @@ from pygmy.database import Boot, Store, StoreError
 from pygmy.datadir import make_durable
 from pygmy.frontend import FrontEnd
 from pygmy.ledger.catalog import ReplicatedCatalog
-from pygmy.ledger.driver import Place
+from pygmy.ledger.driver import Driver, Place
 from pygmy.ledger.orders import ReplicatedOrders
 from pygmy.messages.operations import NewBook, Tier
 from pygmy.opening import load_books
 from pygmy.order import OrderServer
 from pygmy.peers import Links, http_client, pooled_agent
+from pygmy.routes.backup import backup_route
 from pygmy.routes.starting import starting_resource
+from pygmy.schedule import Schedule
 from pygmy.web.auth import Secrets, SecretsError
 from pygmy.web.metrics import Metrics
+from pygmy.web.openapi import Route
 from pygmy.web.site import BoundedSite
 
 log = Logger()
@@ -45,11 +51,13 @@ def make_node(
     port: str,
     books: str | None = None,
     cache: bool = True,
+    backups: Schedule | None = None,
     reactor: Any,
 ) -> IService:
     """A node as a service: starting opens its database and listens on `port` (an endpoint string).
 
-    `data` is the data directory of all nodes. Raises ValueError or OSError, in one line, for what a person can mend.
+    `data` is the data directory of all nodes, `backups` for replicas only. Raises ValueError or OSError, in one
+    line, for what a person can mend.
     """
     try:
         secrets = Secrets.load(data)
@@ -58,7 +66,7 @@ def make_node(
     opening = load_books(books) if role is Role.CATALOG else ()
     directory = Path(data) / node.name
     make_durable(directory)
-    return NodeService(cluster, node, directory, port, secrets, opening, cache, reactor)
+    return NodeService(cluster, node, directory, port, secrets, opening, cache, backups or Schedule(), reactor)
 
 
 class NodeService(MultiService):
@@ -73,6 +81,7 @@ class NodeService(MultiService):
         secrets: Secrets,
         opening: tuple[NewBook, ...],
         cache: bool,
+        schedule: Schedule,
         reactor: Any,
     ) -> None:
         super().__init__()
@@ -82,6 +91,8 @@ class NodeService(MultiService):
         self._secrets = secrets
         self._opening = opening
         self._cache = cache
+        self._schedule = schedule
+        self._backups: Backups | None = None
         self._reactor = reactor
         self._metrics = Metrics(str(node.role), node.name)
         urls = {other.name: other.url for other in cluster.nodes if other != node}
@@ -141,18 +152,35 @@ class NodeService(MultiService):
         driver: ReplicatedCatalog | ReplicatedOrders
         if self._node.role is Role.CATALOG:
             driver = catalog = ReplicatedCatalog(*common)
-            server = self._catalog_server(catalog)
+            backups = self._make_backups(store, "catalog", driver)
+            server = self._catalog_server(catalog, backup_route(backups.back_up))
         else:
             driver = orders = ReplicatedOrders(*common)
-            server = self._order_server(orders)
+            backups = self._make_backups(store, "order", driver)
+            server = self._order_server(orders, backup_route(backups.back_up))
         self._metrics.watch("writes", lambda: driver.replica.queued)
         self._metrics.watch("reads that wait for a commit", lambda: driver.replica.readers)
         self._metrics.watch("commits", lambda: store.pending)
         self._driver = driver
         driver.start()
+        self._backups = backups
+        backups.startService()
         return server
 
-    def _catalog_server(self, ledger: ReplicatedCatalog) -> CatalogServer:
+    def _make_backups(self, store: Store, tier: Tier, driver: Driver) -> Backups:
+        return Backups(
+            self._node.name,
+            tier,
+            self._directory / "backups",
+            store,
+            lambda: driver.condition().head[1],
+            self._schedule,
+            self._reactor,
+            utc_milliseconds,
+            partial(deferToThreadPool, self._reactor, self._reactor.getThreadPool()),
+        )
+
+    def _catalog_server(self, ledger: ReplicatedCatalog, backup: Route) -> CatalogServer:
         return CatalogServer(
             self._cluster,
             self._node,
@@ -162,9 +190,10 @@ class NodeService(MultiService):
             self._secrets,
             self._metrics,
             self._opening,
+            (backup,),
         )
 
-    def _order_server(self, ledger: ReplicatedOrders) -> OrderServer:
+    def _order_server(self, ledger: ReplicatedOrders, backup: Route) -> OrderServer:
         return OrderServer(
             self._cluster,
             self._node,
@@ -177,6 +206,7 @@ class NodeService(MultiService):
             self._metrics,
             boottime,
             utc_milliseconds,
+            (backup,),
         )
 
     # ---- ending
@@ -186,6 +216,8 @@ class NodeService(MultiService):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
+        if self._backups is not None:
+            self._backups.stopService()
         if self._driver is not None:
             await self._driver.stop()
         await self._port.stopService()

@@ -53,7 +53,7 @@ TABLE_PAGE = 1000
 class OrderServer(MultiService):
     """One order server: `resource()` is what it serves; as a service it watches the catalogs and reconciles.
 
-    `receive` gets the one-way messages, which are none of this server's business.
+    `receive` gets the one-way messages, which are none of this server's business; nor are `more_routes`.
     """
 
     def __init__(
@@ -69,8 +69,10 @@ class OrderServer(MultiService):
         metrics: Metrics,
         now: Callable[[], float],
         wall: Callable[[], int],
+        more_routes: Sequence[Route] = (),
     ) -> None:
         super().__init__()
+        self._more_routes = more_routes
         self._cluster = cluster
         self._node = node
         self._ledger = ledger
@@ -146,6 +148,7 @@ class OrderServer(MultiService):
         routes = (
             *(_members_only(route) for route in Writing(here, here).shop_routes()),
             table_route("Every order, as JSON lines", self._state, self._rows),
+            *self._more_routes,
             *common_routes(health=self.health, cluster=self.cluster, metrics=self._metrics),
         )
         app = make_app(routes, secrets=self._secrets, metrics=self._metrics, title="Pygmy, an order server")
