@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 import pygmy
-from pygmy.cli import books, completion, daemons, status, up
+from pygmy.cli import backup, books, completion, daemons, restore, status, up
 from pygmy.cli.calling import Settings
 
 DEFAULT_PORT = 5002
@@ -80,6 +80,8 @@ for command in (
     up.up,
     daemons.start,
     daemons.stop,
+    backup.backup,
+    restore.restore,
     completion.completion,
 ):
     main.add_command(command)

@@ -40,7 +40,7 @@ def prepare(connection: sqlite3.Connection, path: str, tier: Tier, steps: Steps)
         raise StoreBroken(f"{path}: this file system does not carry SQLite's write-ahead log")
     if version < len(steps):
         _upgrade(connection, tier, version, steps)
-    (found,) = connection.execute("SELECT value FROM meta WHERE key = 'tier'").fetchone()
+    (found,) = connection.execute("SELECT value FROM meta WHERE key = 'tier'").fetchone() or ("unknown",)
     if found != tier:
         raise StoreMismatch(f"{path} is a database of the {found} tier, not of the {tier} tier")
 

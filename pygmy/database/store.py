@@ -146,7 +146,7 @@ class Store:
     def copy_to(self, path: str) -> Deferred[None]:
         """Write the database as of one moment to this new file, while work goes on. One copy at a time.
 
-        Fails with BackupFailed, which harms nothing. What is there then is half a copy, and a whole one is not flushed.
+        Not flushed. Fails with BackupFailed, which harms nothing; half a copy may be there then.
         """
         return self._line.beside(lambda connection, pause: backup.copy(connection, path, pause))
 

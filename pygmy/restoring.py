@@ -1,0 +1,234 @@
+"""Putting a backup in the place of a stopped replica's database: all of it is checked before anything is moved.
+
+Whatever the file was, what takes its place has taken part in no view: the replica boots on it as a learner.
+"""
+
+import fcntl
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from pygmy.cluster import Node
+from pygmy.database import StoreError, rows, schema
+from pygmy.database import log as stored_log
+from pygmy.database.backup import COMPANIONS, MARK, Note, check, discard, disown, flush, make_single, settle
+from pygmy.datadir import database_path, make_durable, pid_path
+from pygmy.messages.operations import Order, Row, Tier
+from pygmy.pidfile import PidFile
+from pygmy.replication.log import Log, LogBroken
+from pygmy.state.orders import OrderBook
+from pygmy.state.stock import Stock
+
+DRAFT = "restoring.sqlite"
+VOTER = "voter.db"
+MAGIC = b"SQLite format 3\0"
+BATCHES, BYTES = 1000, 8 * 1024 * 1024  # that are read at a time
+TIERS: dict[str, Tier] = {"catalog": "catalog", "order": "order"}
+
+
+class CannotRestore(Exception):
+    """The file has not been put in place; str() is for a person, and says why."""
+
+
+class Restored(Struct, frozen=True):
+    """What was put in place, and where that is which was there before (None: there was nothing)."""
+
+    note: Note
+    aside: Path | None
+
+
+def restore(data: Path, node: Node, file: Path, now: int) -> Restored:
+    """Put what `file` holds in the place of the database of `node`, a replica that is not running. `now` in ms UTC.
+
+    Raises CannotRestore, or OSError (AlreadyRunning: the node runs). Nothing is moved unless the file is sound.
+    """
+    tier = TIERS[node.role]
+    _look_at(file)
+    database = database_path(data, node.name)
+    make_durable(database.parent)
+    lock = PidFile(pid_path(data, node.name))  # no node starts meanwhile
+    draft = database.with_name(DRAFT)
+    try:
+        discard(draft)
+        _copy(file, draft)
+        with _as_cannot_restore(file):
+            note = _prepared(draft, file, tier, node.name, _cluster_here(database))
+        return Restored(note, _swap(draft, database, now))
+    finally:
+        discard(draft)
+        lock.release()
+
+
+# ---- reading the file
+
+
+def _look_at(file: Path) -> None:
+    """At its first bytes: not to copy a film before saying that it is none of Pygmy's databases."""
+    with file.open("rb") as opened:
+        if opened.read(len(MAGIC)) not in (MAGIC, b""):
+            raise CannotRestore(f"{file} is not a database of Pygmy's.")
+
+
+def _copy(file: Path, draft: Path) -> None:
+    """The file and its write-ahead log or journal, which may hold its newest part."""
+    with _unused(file):
+        shutil.copyfile(file, draft)
+        for end in ("-wal", "-journal"):
+            companion = Path(f"{file}{end}")
+            if companion.exists():
+                shutil.copyfile(companion, f"{draft}{end}")
+
+
+@contextmanager
+def _unused(file: Path) -> Iterator[None]:
+    """Keep nodes from opening the file; CannotRestore if one has it open: a copy may be neither old nor new then."""
+    try:
+        descriptor = os.open(f"{file}.lock", os.O_RDONLY)
+    except FileNotFoundError:
+        yield
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise CannotRestore(
+            f"{file} is the database of a running node: have it make a backup with `pygmy backup`, and restore that."
+        ) from None
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _as_cannot_restore(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.Error, msgspec.MsgspecError, LogBroken) as error:
+        raise CannotRestore(f"{file} is damaged: {error}.") from error
+    except StoreError as error:
+        said = str(error)
+        raise CannotRestore(f"{said}." if said.startswith(str(file)) else f"{file}: {said}.") from error
+
+
+# ---- checking it, and making it the node's own
+
+
+def _prepared(draft: Path, file: Path, tier: Tier, name: str, cluster: Any) -> Note:
+    """Check the draft, a copy of `file`, disown it and give it to the node of this name; where it comes from."""
+    with closing(sqlite3.connect(draft, isolation_level=None)) as connection:
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        if application != schema.APPLICATION:
+            raise CannotRestore(f"{file} is not a database of Pygmy's.")
+        schema.prepare(connection, str(file), tier, schema.steps(tier))
+        theirs = _meta(connection, "cluster_id")
+        if cluster is not None and theirs != cluster:
+            raise CannotRestore(f"{file} belongs to {_named(theirs)}; this node belongs to {_named(cluster)}.")
+        check(connection, "integrity_check")
+        carry_out_again(connection, tier)
+        note = _origin(connection, file)
+        disown(connection, note.node, tier, note.at)
+        connection.execute("INSERT OR REPLACE INTO meta VALUES ('node', ?)", (name,))
+        make_single(connection)
+    flush(draft)
+    return note
+
+
+def carry_out_again(connection: sqlite3.Connection, tier: Tier) -> None:
+    """Carry out the whole log again. LogBroken unless it gives the hashes, outcomes and rows that are there."""
+    machine = Stock() if tier == "catalog" else OrderBook()
+    log, folded = Log(machine, window=1), dict[rows.Key, Row]()
+    with closing(connection.cursor()) as cursor:
+        while batches := stored_log.read(cursor, log.head[1] + 1, BATCHES, BYTES):
+            for batch in batches:
+                for change in log.append(batch):
+                    row = change.after
+                    if isinstance(row, Order):
+                        if rows.orders(cursor, [row.order_id]) != (row,):
+                            raise LogBroken(f"order {row.order_id} is not as batch {batch.version} wrote it")
+                    elif row is not None:
+                        folded[rows.key_of(row)] = row
+        if stored_log.head(cursor) != log.head:
+            raise LogBroken(f"its log has a gap after batch {log.head}")
+        if {rows.key_of(row): row for row in rows.load(cursor, tier)} != folded:
+            raise LogBroken("its rows are not what its log comes to")
+        if isinstance(machine, OrderBook):
+            (orders,) = cursor.execute("SELECT count(*) FROM orders").fetchone()
+            if orders != machine.last_order_id:
+                raise LogBroken(f"it has {orders} orders, but its log wrote {machine.last_order_id}")
+
+
+def _origin(connection: sqlite3.Connection, file: Path) -> Note:
+    """A backup's own word; of a node's database that was copied by hand, what can be known."""
+    said = _meta(connection, MARK)
+    if said is not None and _meta(connection, "incarnation") is None:
+        return msgspec.json.decode(said, type=Note)
+    with closing(connection.cursor()) as cursor:
+        head = stored_log.head(cursor)
+    return Note(_meta(connection, "node") or "a node", "", head, round(file.stat().st_mtime * 1000))
+
+
+def _cluster_here(database: Path) -> Any:
+    """The id of the cluster that the node belongs to, by its vote or its present database; None: nobody knows."""
+    for path in (database.with_name(VOTER), database):
+        # Where there is no write-ahead log to be read, nothing need be written beside the file.
+        how = "mode=ro" if Path(f"{path}-wal").exists() else "mode=ro&immutable=1"
+        try:
+            with closing(sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True)) as connection:
+                found = _meta(connection, "cluster_id")
+        except sqlite3.Error:
+            continue
+        if found is not None:
+            return found
+    return None
+
+
+def _named(cluster: Any) -> str:
+    return "no cluster" if cluster is None else f"cluster {cluster}"
+
+
+def _meta(connection: sqlite3.Connection, key: str) -> Any:
+    found = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+    return None if found is None else found[0]
+
+
+# ---- putting it in place
+
+
+def _swap(draft: Path, database: Path, now: int) -> Path | None:
+    """Move what is there aside, whole, and the draft in its place. After a crash on the way there is no database.
+
+    A database whose write-ahead log has gone would have forgotten what it acknowledged: so it goes first, and a log
+    that stayed would be taken for the new one's: so the new one comes last.
+    """
+    there = [path for path in (database, *(Path(f"{database}{end}") for end in COMPANIONS)) if path.exists()]
+    aside = _kept(there, database.with_name(f"replaced-{datetime.fromtimestamp(now // 1000, UTC):%Y%m%dT%H%M%SZ}"))
+    try:
+        for path in there:
+            path.unlink()
+            flush(database.parent)
+        settle(draft, database)
+    except OSError as error:
+        raise CannotRestore(f"{database}: {error.strerror}. Try again. What was there is in {aside}.") from error
+    return aside
+
+
+def _kept(there: list[Path], aside: Path) -> Path | None:
+    """A new directory with a second name for each of these files, on the disk; None: there are none."""
+    if not there:
+        return None
+    try:
+        aside.mkdir()
+    except FileExistsError:
+        raise CannotRestore(f"{aside} is there already: try again in a second.") from None
+    for path in there:
+        os.link(path, aside / path.name)
+    flush(aside)
+    flush(aside.parent)
+    return aside
