@@ -255,7 +255,7 @@ def test_a_damaged_database_gives_no_backup(path: Path, copy: Path) -> None:
     content = bytearray(path.read_bytes())
     content[-4096:] = b"\xff" * 4096
     copy.write_bytes(content)
-    with pytest.raises(BackupFailed, match="damaged|malformed"):
+    with pytest.raises(BackupFailed, match=r"damaged|malformed"):
         seal(copy, "catalog-0", "catalog", 7)
 
 
