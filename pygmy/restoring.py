@@ -22,6 +22,7 @@ from pygmy.database import log as stored_log
 from pygmy.database.backup import COMPANIONS, MARK, Note, check, discard, disown, flush, make_single, settle
 from pygmy.datadir import database_path, make_durable, pid_path
 from pygmy.messages.operations import Order, Row, Tier
+from pygmy.messages.register import VoterState
 from pygmy.pidfile import PidFile
 from pygmy.replication.log import Log, LogBroken
 from pygmy.state.orders import OrderBook
@@ -126,7 +127,7 @@ def _prepared(draft: Path, file: Path, tier: Tier, name: str, cluster: Any) -> N
         (application,) = connection.execute("PRAGMA application_id").fetchone()
         if application != schema.APPLICATION:
             raise CannotRestore(f"{file} is not a database of Pygmy's.")
-        schema.prepare(connection, str(file), tier, schema.steps(tier))
+        schema.prepare(connection, str(file), tier, "", schema.steps(tier))
         theirs = _meta(connection, "cluster_id")
         if cluster is not None and theirs != cluster:
             raise CannotRestore(f"{file} belongs to {_named(theirs)}; this node belongs to {_named(cluster)}.")
@@ -181,12 +182,19 @@ def _cluster_here(database: Path) -> Any:
         how = "mode=ro" if Path(f"{path}-wal").exists() else "mode=ro&immutable=1"
         try:
             with closing(sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True)) as connection:
-                found = _meta(connection, "cluster_id")
-        except sqlite3.Error:
+                found = _charter_id(connection) if path.name == VOTER else _meta(connection, "cluster_id")
+        except (sqlite3.Error, msgspec.MsgspecError):
             continue
         if found is not None:
             return found
     return None
+
+
+def _charter_id(connection: sqlite3.Connection) -> str | None:
+    """The id of the cluster that a voter is of, by its file; None: of none yet."""
+    kept = _meta(connection, "state")
+    charter = None if kept is None else msgspec.json.decode(kept, type=VoterState).charter
+    return charter.cluster_id if charter is not None and charter.complete else None
 
 
 def _named(cluster: Any) -> str:

@@ -149,7 +149,7 @@ async def test_under_the_reactor_a_copy_is_of_one_moment_and_lets_commits_throug
         connection.executemany("INSERT INTO meta VALUES ('ballast' || ?2, ?1)", ballast)
         connection.execute("COMMIT")
 
-    await store._pool.runWithConnection(grow)
+    await store._file._pool.runWithConnection(grow)
     confirmed: list[int] = []
     copied: list[int] = []
     copying = store.copy_to(str(copy)).addCallback(lambda _: copied.append(len(confirmed)))

@@ -18,6 +18,7 @@ import pygmy.replication.writes
 from pygmy.caching.cache import Leases as HeldLeases
 from pygmy.caching.flights import Flights
 from pygmy.messages.operations import SoldOut
+from pygmy.messages.register import Vote
 from pygmy.messages.replication import Ack, Took, Update
 from pygmy.reconciler import Reconciler, order_of
 from pygmy.replication import views
@@ -29,7 +30,7 @@ from pygmy.replication.replica import Replica
 from pygmy.replication.sessions import Sessions
 from pygmy.replication.sync import Sync
 from pygmy.replication.viewchange import ViewChange
-from pygmy.replication.voter import Vote, Voter
+from pygmy.replication.voter import Voter
 from pygmy.replication.writes import Writes
 from pygmy.state.orders import OrderBook
 from pygmy.state.stock import Stock
@@ -199,7 +200,7 @@ def recover_no_wait() -> list[Any]:
 def no_seal() -> list[Any]:
     def dispatch(original: Any, self: Replica, sender: str, message: Any) -> None:
         core = self._core
-        old = isinstance(message, Update) and core.mode == "SYNC" and message.epoch < core.epoch
+        old = isinstance(message, Update) and core.mode != "INIT" and message.epoch < core.epoch
         if old and core.log.head == message.batch.base:
             core.store(message.batch.seq, (message.batch,), core.log.append(message.batch))
             core.send(sender, Ack(message.epoch, message.batch.version))

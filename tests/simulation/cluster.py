@@ -73,7 +73,7 @@ class Simulation:
         # Some histories are all power cuts, on disks slow enough for one to strike while a commit waits.
         self.crashy = not shape.quiet and random.random() < 0.25
         self.disk_slowness = random.choice([1, 4, 15]) if self.crashy else 1.0
-        self.network.voters_elsewhere = shape.quiet
+        self.network.voters_elsewhere = self.network.prompt = shape.quiet
         window = random.choice([6, 40, 8192])
         self.boot_window = random.choice([2, 8, 1024])
         self.timing = Timing(
@@ -82,6 +82,7 @@ class Simulation:
             silence=LEASE * 1.25,
             recovery_wait=1.0,
             register_poll=0.8,
+            calm_poll=1.5,
             recheck=0.3,
             round_life=0.25,
             status_fresh=0.5,
@@ -104,7 +105,6 @@ class Simulation:
         self.emptied = set()  # replicas that have lost their disk and are not sources again yet
         self.clients = Clients(self, shape.rate)
         watch.begin(self.world)
-        watch.make_membership = self._membership
         watch.registers = self.registers
         watch.current_epoch = lambda tier: self.registers[tier].view.epoch
         for node in self.nodes.values():
