@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from pygmy import restoring
@@ -16,6 +17,7 @@ from pygmy.database import Boot
 from pygmy.database.backup import seal
 from pygmy.database.schema import steps as schema_steps
 from pygmy.messages.operations import Tier
+from pygmy.messages.register import Charter, VoterState
 from pygmy.pidfile import AlreadyRunning, PidFile
 from pygmy.restoring import CannotRestore, Restored, restore
 from tests.support.inline_store import inline_store, now_of
@@ -64,6 +66,11 @@ class Scene:
             connection.execute("CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value ANY)")
             connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
             connection.commit()
+
+    def set_charter(self, cluster_id: str) -> None:
+        """As the node's vote has it."""
+        state = VoterState(Charter(cluster_id, tuple(sorted(NODES)), True))
+        self.set_meta(self.home / "voter.db", "state", msgspec.json.encode(state).decode())
 
     def change(self, statement: str) -> None:
         """Tamper with the backup."""
@@ -250,7 +257,10 @@ def test_a_running_node_is_left_alone(scene: Scene) -> None:
 
 @pytest.mark.parametrize("where", ["voter.db", "catalog.sqlite"])
 def test_another_clusters_backup_is_refused(scene: Scene, where: str) -> None:
-    scene.set_meta(scene.home / where, "cluster_id", "ours")
+    if where == "voter.db":
+        scene.set_charter("ours")
+    else:
+        scene.set_meta(scene.database, "cluster_id", "ours")
     scene.refused(scene.file, "belongs to no cluster; this node belongs to cluster ours")
     scene.set_meta(scene.file, "cluster_id", "theirs")
     scene.refused(scene.file, "belongs to cluster theirs; this node belongs to cluster ours")
@@ -260,7 +270,7 @@ def test_another_clusters_backup_is_refused(scene: Scene, where: str) -> None:
 
 
 def test_the_vote_knows_better_than_the_database_which_cluster_this_is(scene: Scene) -> None:
-    scene.set_meta(scene.home / "voter.db", "cluster_id", "ours")
+    scene.set_charter("ours")
     scene.set_meta(scene.database, "cluster_id", "theirs")
     scene.set_meta(scene.file, "cluster_id", "ours")
     scene.restore()
