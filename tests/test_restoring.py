@@ -3,8 +3,6 @@
 import os
 import shutil
 import sqlite3
-import sys
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -20,8 +18,9 @@ from pygmy.messages.operations import Tier
 from pygmy.messages.register import Charter, VoterState
 from pygmy.pidfile import AlreadyRunning, PidFile
 from pygmy.restoring import CannotRestore, Restored, restore
+from tests.support.crashing import crash_after
 from tests.support.inline_store import inline_store, now_of
-from tests.support.real_log import member, steps
+from tests.support.real_log import VIEW, member, steps
 from tests.test_backup import boot_of, proven
 
 NOW = 1_795_000_000_000  # ms: 2026-11-18 11:06:40 UTC
@@ -128,6 +127,7 @@ def killed(path: Path, count: int) -> None:
     elsewhere = path.with_name("elsewhere.sqlite")
     store = inline_store(elsewhere, "catalog")
     now_of(store.boot())
+    now_of(store.save_view(VIEW, True))
     for batch, changes in steps("catalog", count):
         now_of(store.commit(batch.seq, [batch], changes))
     for end in ("", "-wal", "-shm"):
@@ -279,46 +279,13 @@ def test_the_vote_knows_better_than_the_database_which_cluster_this_is(scene: Sc
 # ---- a crash on the way
 
 
-OPERATIONS = ("link", "unlink", "replace", "mkdir")
-
-
-def count_down(left: int, end: Callable[[], object]) -> None:
-    """Let the next `left` changes of names happen, then call `end` in place of the one after them. For good."""
-    numbers = iter(range(left))
-
-    def counted(original: Callable[..., object]) -> Callable[..., object]:
-        def call(*arguments: object, **options: object) -> object:
-            if next(numbers, None) is None:
-                end()
-            return original(*arguments, **options)
-
-        return call
-
-    for name in OPERATIONS:
-        setattr(os, name, counted(getattr(os, name)))
-
-
-def restore_in_child(scene: Scene, crash_after: int) -> bool:
-    """True if a process that ends at once after so many changes of names was through before that."""
-    child = os.fork()
-    if not child:
-        try:
-            count_down(crash_after, lambda: os._exit(1))
-            scene.restore()
-        finally:
-            os._exit(0 if sys.exc_info()[0] is None else 2)
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    assert code != 2
-    return code == 0
-
-
 def test_a_crash_at_any_moment_leaves_the_old_database_whole_somewhere(tmp_path: Path) -> None:
     """And in the node's place a whole one or none: one without its write-ahead log would pose as a member."""
     places = set()
-    for crash_after in range(40):
-        scene = Scene(tmp_path / str(crash_after) / "data")
+    for calls in range(40):
+        scene = Scene(tmp_path / str(calls) / "data")
         killed(scene.database, 12)
-        through = restore_in_child(scene, crash_after)
+        through = crash_after(calls, {os: ("link", "unlink", "replace", "mkdir")}, scene.restore)
         where = scene.home / ASIDE
         if not scene.database.exists():
             place = "nothing"

@@ -12,6 +12,7 @@ from tests.support.inline_store import inline_store, now_of
 
 BOOKS = 20
 COPIES = 1000
+VIEW = View(3, 0, {"catalog-0": 1}, frozenset({"catalog-0"}), "catalog-0")
 Step = tuple[Batch, list[Change]]
 
 
@@ -45,7 +46,7 @@ def member(path: Path, tier: Tier, count: int) -> None:
     """The database of a replica that has taken part in a view, closed, with so many batches."""
     store = inline_store(path, tier)
     now_of(store.boot())
-    now_of(store.save_view(View(3, 0, {"catalog-0": 1}, frozenset({"catalog-0"}), "catalog-0"), True))
+    now_of(store.save_view(VIEW, True))
     for batch, changes in steps(tier, count):
         now_of(store.commit(batch.seq, [batch], changes))
     now_of(store.close())
