@@ -33,6 +33,7 @@ from pygmy.messages.internal import (
 from pygmy.messages.operations import Book, NewBook, Opened, Reused
 from pygmy.opening import parts
 from pygmy.routes.condition import cluster_body, health_body
+from pygmy.routes.log import log_route
 from pygmy.routes.reading import Reading
 from pygmy.routes.table import table_route
 from pygmy.routes.writing import Writing
@@ -116,7 +117,7 @@ class CatalogServer(MultiService):
 
     async def _answer(self, call: Call) -> AnswerBody:
         if self._opening is not None:
-            raise unavailable("The catalog is not open yet.")
+            raise unavailable(self._ledger.condition().why or "The catalog is not open yet.")
         match call.body:
             case Execute(op_id, operation):
                 result = await self._ledger.execute(operation, op_id)
@@ -155,6 +156,7 @@ class CatalogServer(MultiService):
         routes = (
             *(route for route in reading.routes() if route.path.startswith("/books")),
             *(route for route in Writing(here, here).routes() if route.method == "PATCH"),
+            log_route(self._ledger.batches),
             table_route("Every row with its version, as JSON lines", self._state, self._rows),
             *self._more_routes,
             *common_routes(health=self.health, cluster=self.cluster, metrics=self._metrics),

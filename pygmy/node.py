@@ -34,6 +34,7 @@ from pygmy.order import OrderServer
 from pygmy.peers import Links, http_client, pooled_agent
 from pygmy.replication.founding import WrongCluster, check_charter
 from pygmy.routes.backup import backup_route
+from pygmy.routes.forcing import ViewBody, forcing_routes
 from pygmy.routes.starting import starting_resource
 from pygmy.schedule import Schedule
 from pygmy.voting import Voting
@@ -263,7 +264,7 @@ class NodeService(MultiService):
             self._secrets,
             self._metrics,
             self._opening,
-            (backup,),
+            (*self._replica_routes(ledger), backup),
         )
 
     def _order_server(self, ledger: ReplicatedOrders, backup: Route) -> OrderServer:
@@ -279,8 +280,12 @@ class NodeService(MultiService):
             self._metrics,
             boottime,
             utc_milliseconds,
-            (backup,),
+            (*self._replica_routes(ledger), backup),
         )
+
+    def _replica_routes(self, driver: Driver) -> tuple[Route, ...]:
+        """What only a replica has, and no other kind of ledger."""
+        return forcing_routes(lambda: view_body(self._node.name, driver), driver.force)
 
     # ---- ending
 
@@ -320,3 +325,19 @@ class NodeService(MultiService):
     def _end(self, code: int, why: str) -> None:
         log.critical("{why}", why=why)
         os._exit(code)
+
+
+def view_body(name: str, driver: Driver) -> ViewBody:
+    """What GET /view shows."""
+    replica, known = driver.replica, driver.replica.known
+    return ViewBody(
+        node=name,
+        state=replica.mode,
+        epoch=known.epoch if known else 0,
+        gen=known.gen if known else 0,
+        members=tuple(sorted(known.members)) if known else (),
+        sources=tuple(sorted(known.sources)) if known else (),
+        head=replica.log.head,
+        newest=replica.log.last_at,
+        objection=driver.cannot_force(known.number if known else (0, 0)),
+    )

@@ -31,6 +31,7 @@ from pygmy.messages.operations import Order, Ordered, RecordOrder, Result, Sell,
 from pygmy.peers import Links
 from pygmy.reconciler import Reconciler, order_of
 from pygmy.routes.condition import cluster_body, health_body
+from pygmy.routes.log import log_route
 from pygmy.routes.outcomes import refusal
 from pygmy.routes.table import table_route
 from pygmy.routes.writing import Writing
@@ -147,6 +148,7 @@ class OrderServer(MultiService):
         here = Local(self._node.name, self.answer)
         routes = (
             *(_members_only(route) for route in Writing(here, here).shop_routes()),
+            log_route(self._ledger.batches),
             table_route("Every order, as JSON lines", self._state, self._rows),
             *self._more_routes,
             *common_routes(health=self.health, cluster=self.cluster, metrics=self._metrics),

@@ -16,22 +16,21 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from pygmy.audit.files import Place, audit_place
+from pygmy.audit.reports import Unreadable
+from pygmy.audit.store import StoreAudit
 from pygmy.cluster import Node
-from pygmy.database import StoreError, rows, schema
+from pygmy.database import StoreError, schema
 from pygmy.database import log as stored_log
-from pygmy.database.backup import COMPANIONS, MARK, Note, check, discard, disown, flush, make_single, settle
+from pygmy.database.backup import COMPANIONS, MARK, Note, discard, disown, flush, make_single, settle
 from pygmy.datadir import database_path, make_durable, pid_path
-from pygmy.messages.operations import Order, Row, Tier
+from pygmy.messages.operations import Tier
 from pygmy.messages.register import VoterState
 from pygmy.pidfile import PidFile
-from pygmy.replication.log import Log, LogBroken
-from pygmy.state.orders import OrderBook
-from pygmy.state.stock import Stock
 
 DRAFT = "restoring.sqlite"
 VOTER = "voter.db"
 MAGIC = b"SQLite format 3\0"
-BATCHES, BYTES = 1000, 8 * 1024 * 1024  # that are read at a time
 TIERS: dict[str, Tier] = {"catalog": "catalog", "order": "order"}
 
 
@@ -111,7 +110,7 @@ def _unused(file: Path) -> Iterator[None]:
 def _as_cannot_restore(file: Path) -> Iterator[None]:
     try:
         yield
-    except (sqlite3.Error, msgspec.MsgspecError, LogBroken) as error:
+    except (sqlite3.Error, msgspec.MsgspecError) as error:
         raise CannotRestore(f"{file} is damaged: {error}.") from error
     except StoreError as error:
         said = str(error)
@@ -131,38 +130,24 @@ def _prepared(draft: Path, file: Path, tier: Tier, name: str, cluster: Any) -> N
         theirs = _meta(connection, "cluster_id")
         if cluster is not None and theirs != cluster:
             raise CannotRestore(f"{file} belongs to {_named(theirs)}; this node belongs to {_named(cluster)}.")
-        check(connection, "integrity_check")
-        carry_out_again(connection, tier)
         note = _origin(connection, file)
         disown(connection, note.node, tier, note.at)
         connection.execute("INSERT OR REPLACE INTO meta VALUES ('node', ?)", (name,))
         make_single(connection)
+    prove(draft, str(file))
     flush(draft)
     return note
 
 
-def carry_out_again(connection: sqlite3.Connection, tier: Tier) -> None:
-    """Carry out the whole log again. LogBroken unless it gives the hashes, outcomes and rows that are there."""
-    machine = Stock() if tier == "catalog" else OrderBook()
-    log, folded = Log(machine, window=1), dict[rows.Key, Row]()
-    with closing(connection.cursor()) as cursor:
-        while batches := stored_log.read(cursor, log.head[1] + 1, BATCHES, BYTES):
-            for batch in batches:
-                for change in log.append(batch):
-                    row = change.after
-                    if isinstance(row, Order):
-                        if rows.orders(cursor, [row.order_id]) != (row,):
-                            raise LogBroken(f"order {row.order_id} is not as batch {batch.version} wrote it")
-                    elif row is not None:
-                        folded[rows.key_of(row)] = row
-        if stored_log.head(cursor) != log.head:
-            raise LogBroken(f"its log has a gap after batch {log.head}")
-        if {rows.key_of(row): row for row in rows.load(cursor, tier)} != folded:
-            raise LogBroken("its rows are not what its log comes to")
-        if isinstance(machine, OrderBook):
-            (orders,) = cursor.execute("SELECT count(*) FROM orders").fetchone()
-            if orders != machine.last_order_id:
-                raise LogBroken(f"it has {orders} orders, but its log wrote {machine.last_order_id}")
+def prove(path: Path, name: str) -> None:
+    """CannotRestore unless log, hashes, outcomes and rows agree to the last one. `name`: what the file is called."""
+    with closing(StoreAudit()) as audit:
+        try:
+            report = audit_place(Place(name, path), audit, lambda name, seq, newest: None)
+        except Unreadable as error:
+            raise CannotRestore(str(error)) from error
+    if not report.sound:
+        raise CannotRestore(f"{name} is damaged: {' '.join(str(report.findings[0]).split())}.")
 
 
 def _origin(connection: sqlite3.Connection, file: Path) -> Note:

@@ -119,7 +119,7 @@ def test_a_lost_disk_is_restored_where_nothing_was(scene: Scene) -> None:
 
 def test_orders_are_restored_too(scene: Scene) -> None:
     scene.restore(scene.backup("orders.sqlite", "order", 4), "order-1")
-    assert proven(scene.data / "order-1" / "order.sqlite", "order") == 4
+    assert proven(scene.data / "order-1" / "order.sqlite") == 4
 
 
 def killed(path: Path, count: int) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 import pygmy
-from pygmy.cli import backup, books, completion, daemons, restore, status, up
+from pygmy.cli import audit, backup, books, completion, daemons, forcing, restore, status, up
 from pygmy.cli.calling import Settings
 
 DEFAULT_PORT = 5002
@@ -60,6 +60,7 @@ def main(ctx: click.Context, server: str, as_json: bool, timeout: float) -> None
     pygmy search                  what there is
     pygmy lookup 1, pygmy buy 1   look at a book, buy it
     pygmy status                  how the nodes are
+    pygmy audit                   whether its data is sound
 
     Exit codes: 0 done, 2 usage, 3 not found, 4 out of stock, 69 store unavailable, 75 outcome unknown.
     """
@@ -77,11 +78,13 @@ for command in (
     books.add,
     books.remove,
     status.status,
+    audit.audit,
     up.up,
     daemons.start,
     daemons.stop,
     backup.backup,
     restore.restore,
+    forcing.force_view,
     completion.completion,
 ):
     main.add_command(command)

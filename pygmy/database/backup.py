@@ -70,7 +70,7 @@ def seal(path: Path, node: str, tier: str, at: int) -> Note:
         with closing(sqlite3.connect(path, isolation_level=None, timeout=BUSY_SECONDS)) as connection:
             note = disown(connection, node, tier, at)
             make_single(connection)
-            check(connection, "quick_check")
+            _check(connection)
         flush(path)
         return note
 
@@ -94,9 +94,9 @@ def make_single(connection: sqlite3.Connection) -> None:
         raise BackupFailed("the write-ahead log cannot be folded into the database")
 
 
-def check(connection: sqlite3.Connection, how: str) -> None:
-    """Raise BackupFailed unless SQLite's own check (`quick_check` or `integrity_check`) finds nothing wrong."""
-    (said,) = connection.execute(f"PRAGMA {how} (1)").fetchone()
+def _check(connection: sqlite3.Connection) -> None:
+    """Whether the log agrees with itself would take Python as long as all the sales: who restores it checks that."""
+    (said,) = connection.execute("PRAGMA quick_check (1)").fetchone()
     if said != "ok":
         raise BackupFailed(f"the database is damaged: {' '.join(said.split())}")
 
