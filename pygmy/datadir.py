@@ -1,4 +1,4 @@
-"""Where things are in a data directory: DIR/<node>/twistd.pid, DIR/<node>/<role>.log, DIR/admin.token."""
+"""Where things are in a data directory: DIR/<node>/twistd.pid, its database, log and backups; DIR/admin.token."""
 
 import os
 from pathlib import Path
@@ -20,6 +20,16 @@ def pid_path(data: Path, node: str) -> Path:
 def log_path(data: Path, node: str) -> Path:
     """The log of the node named `catalog-0`."""
     return data / node / LOG_NAMES[node.rpartition("-")[0]]
+
+
+def database_path(data: Path, node: str) -> Path:
+    """The database of the replica named `catalog-0`."""
+    return data / node / f"{node.rpartition('-')[0]}.sqlite"
+
+
+def backups_path(data: Path, node: str) -> Path:
+    """Where the replica named `catalog-0` keeps its backups."""
+    return data / node / "backups"
 
 
 def token_path(data: Path) -> Path:

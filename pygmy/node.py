@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from random import SystemRandom
 from typing import Any
@@ -10,10 +11,12 @@ from msgspec.structs import replace
 from twisted.application.service import IService, MultiService
 from twisted.application.strports import service as listening
 from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 
+from pygmy.backups import Backups
 from pygmy.catalog import CatalogServer
 from pygmy.clock import boottime, utc_milliseconds
 from pygmy.cluster import Cluster, Node, Role
@@ -30,8 +33,10 @@ from pygmy.opening import load_books
 from pygmy.order import OrderServer
 from pygmy.peers import Links, http_client, pooled_agent
 from pygmy.replication.founding import WrongCluster, check_charter
+from pygmy.routes.backup import backup_route
 from pygmy.routes.forcing import ViewBody, forcing_routes
 from pygmy.routes.starting import starting_resource
+from pygmy.schedule import Schedule
 from pygmy.voting import Voting
 from pygmy.web.auth import Secrets, SecretsError
 from pygmy.web.metrics import Metrics
@@ -54,11 +59,13 @@ def make_node(
     port: str,
     books: str | None = None,
     cache: bool = True,
+    backups: Schedule | None = None,
     reactor: Any,
 ) -> IService:
     """A node as a service: starting opens its database and listens on `port` (an endpoint string).
 
-    `data` is the data directory of all nodes. Raises ValueError or OSError, in one line, for what a person can mend.
+    `data` is the data directory of all nodes, `backups` for replicas only. Raises ValueError or OSError, in one
+    line, for what a person can mend.
     """
     try:
         secrets = Secrets.load(data)
@@ -67,7 +74,7 @@ def make_node(
     opening = load_books(books) if role is Role.CATALOG else ()
     directory = Path(data) / node.name
     make_durable(directory)
-    return NodeService(cluster, node, directory, port, secrets, opening, cache, reactor)
+    return NodeService(cluster, node, directory, port, secrets, opening, cache, backups or Schedule(), reactor)
 
 
 class NodeService(MultiService):
@@ -82,6 +89,7 @@ class NodeService(MultiService):
         secrets: Secrets,
         opening: tuple[NewBook, ...],
         cache: bool,
+        schedule: Schedule,
         reactor: Any,
     ) -> None:
         super().__init__()
@@ -92,6 +100,7 @@ class NodeService(MultiService):
         self._secrets = secrets
         self._opening = opening
         self._cache = cache
+        self._schedule = schedule
         self._reactor = reactor
         self._metrics = Metrics(str(node.role), node.name)
         urls = {other.name: other.url for other in cluster.nodes if other != node}
@@ -104,6 +113,7 @@ class NodeService(MultiService):
         self._ballots: Ballots | None = None
         self._voting: Voting | None = None
         self._witnessing: Witnessing | None = None
+        self._backups: Backups | None = None
         self._driver: ReplicatedCatalog | ReplicatedOrders | None = None
         self._server: FrontEnd | CatalogServer | OrderServer | None = None
         self._site = BoundedSite(self._first_resource(), reactor)
@@ -216,18 +226,35 @@ class NodeService(MultiService):
         driver: ReplicatedCatalog | ReplicatedOrders
         if self._node.role is Role.CATALOG:
             driver = catalog = ReplicatedCatalog(*common, alone_since=self._alone_since)
-            server = self._catalog_server(catalog)
+            backups = self._make_backups(store, "catalog", driver)
+            server = self._catalog_server(catalog, backup_route(backups.back_up))
         else:
             driver = orders = ReplicatedOrders(*common, alone_since=self._alone_since)
-            server = self._order_server(orders)
+            backups = self._make_backups(store, "order", driver)
+            server = self._order_server(orders, backup_route(backups.back_up))
         self._metrics.watch("writes", lambda: driver.replica.queued)
         self._metrics.watch("reads that wait for a commit", lambda: driver.replica.readers)
         self._metrics.watch("commits", lambda: store.pending)
         self._driver = driver
         driver.start()
+        self._backups = backups
+        backups.startService()
         return server
 
-    def _catalog_server(self, ledger: ReplicatedCatalog) -> CatalogServer:
+    def _make_backups(self, store: Store, tier: Tier, driver: Driver) -> Backups:
+        return Backups(
+            self._node.name,
+            tier,
+            self._directory / "backups",
+            store,
+            lambda: driver.condition().head[1],
+            self._schedule,
+            self._reactor,
+            utc_milliseconds,
+            partial(deferToThreadPool, self._reactor, self._reactor.getThreadPool()),
+        )
+
+    def _catalog_server(self, ledger: ReplicatedCatalog, backup: Route) -> CatalogServer:
         return CatalogServer(
             self._cluster,
             self._node,
@@ -237,10 +264,10 @@ class NodeService(MultiService):
             self._secrets,
             self._metrics,
             self._opening,
-            self._replica_routes(ledger),
+            (*self._replica_routes(ledger), backup),
         )
 
-    def _order_server(self, ledger: ReplicatedOrders) -> OrderServer:
+    def _order_server(self, ledger: ReplicatedOrders, backup: Route) -> OrderServer:
         return OrderServer(
             self._cluster,
             self._node,
@@ -253,7 +280,7 @@ class NodeService(MultiService):
             self._metrics,
             boottime,
             utc_milliseconds,
-            self._replica_routes(ledger),
+            (*self._replica_routes(ledger), backup),
         )
 
     def _replica_routes(self, driver: Driver) -> tuple[Route, ...]:
@@ -267,8 +294,9 @@ class NodeService(MultiService):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        if self._witnessing is not None:
-            self._witnessing.stopService()
+        for loop in (self._witnessing, self._backups):
+            if loop is not None:
+                loop.stopService()
         if self._driver is not None:
             await self._driver.stop()
         await self._port.stopService()

@@ -13,6 +13,7 @@ from twisted.python import usage
 
 from pygmy.cluster import Node, Role, parse_cluster
 from pygmy.pidfile import AlreadyRunning, PidFile, running
+from pygmy.schedule import Schedule
 from pygmy.tap import catalog, frontend, order
 from pygmy.tap.maker import build
 from pygmy.tap.options import default_endpoint
@@ -58,6 +59,13 @@ def test_a_node_is_named_by_index_or_by_name(tmp_path: Path) -> None:
         (["--cluster", "/nowhere"], "/nowhere"),
         (["--nosuch"], "nosuch"),
         (["--no-cache"], "no-cache"),
+        (["--backup-hours", "often"], "--backup-hours often: expected hours"),
+        (["--backup-hours", "nan"], "expected hours"),
+        (["--backup-hours", "-1"], "expected hours"),
+        (["--backup-hours", "8761"], "up to 8760"),
+        (["--backups", "0"], "--backups 0: expected how many backups are kept, 1 to 1000."),
+        (["--backups", "1001"], "1 to 1000"),
+        (["--backups", "1.5"], "1 to 1000"),
     ],
 )
 def test_a_wrong_option_is_told_in_one_line(arguments: list[str], told: str) -> None:
@@ -107,10 +115,23 @@ def test_the_builder_gets_what_was_asked_for(tmp_path: Path) -> None:
         "port": "tcp:0",
         "books": "/books.csv",
         "cache": True,
+        "backups": Schedule(),
     }
     closed: Any = build(parsed(frontend, "--data", str(tmp_path), "--no-cache"), make_stub)
     assert closed.node.made["cache"] is False
+    assert closed.node.made["backups"] is None
     closed.stopService()
+
+
+def test_the_builder_gets_the_schedule_of_backups(tmp_path: Path) -> None:
+    for module in (catalog, order):
+        options = parsed(module, "--data", str(tmp_path), "--backup-hours", "0.5", "--backups", "1000")
+        process: Any = build(options, make_stub)
+        assert process.node.made["backups"] == Schedule(0.5, 1000)
+        process.stopService()
+    assert parsed(order, "--backup-hours", "0").backups == Schedule(0.0, 7)
+    with pytest.raises(usage.UsageError, match="backups"):
+        parsed(frontend, "--backups", "3")
 
 
 @pytest.mark.parametrize("error", [OSError(2, "No such file", "/books"), ValueError("no\nsuch book")])
@@ -216,6 +237,12 @@ def test_tac_files_take_their_options_from_the_environment(tmp_path: Path, name:
     tac = ["--nodaemon", "--pidfile=", "-y", str(PROJECT / "tac" / f"{name}.tac")]
     wrong = twistd(tmp_path, *tac, **environment, PYGMY_NODE="7")
     assert (wrong.returncode, wrong.stderr) == (1, f"pygmy-{name}: --node 7: the cluster has {name}-0.\n")
+    if name != "frontend":
+        wrong = twistd(tmp_path, *tac, **environment, PYGMY_NODE="0", PYGMY_BACKUP_HOURS="x")
+        assert (wrong.returncode, wrong.stderr.splitlines()) == (1, wrong.stderr.split("\n")[:1])
+        assert wrong.stderr.startswith(f"pygmy-{name}: --backup-hours x: expected hours")
+        wrong = twistd(tmp_path, *tac, **environment, PYGMY_NODE="0", PYGMY_BACKUPS="0")
+        assert wrong.stderr.startswith(f"pygmy-{name}: --backups 0: expected how many")
     started = twistd(tmp_path, *tac, **environment, PYGMY_NODE="0", PYGMY_PORT="tcp:0:interface=127.0.0.1")
     assert started.returncode == 0, started.stderr
     assert "Site starting on" in (tmp_path / "data" / f"{name}-0" / f"{log}.log").read_text()

@@ -29,18 +29,22 @@ class Heard(Struct, frozen=True):
 
 
 class Ticking(Service):
-    """Calls `tick()` at its start and each `interval` seconds; one that raises is logged, and the next comes."""
+    """Calls `tick()` at its start (unless `now` is False) and each `interval` seconds.
 
-    def __init__(self, tick: Callable[[], None], clock: IReactorTime, interval: float) -> None:
+    One that raises is logged, and the next comes.
+    """
+
+    def __init__(self, tick: Callable[[], None], clock: IReactorTime, interval: float, now: bool = True) -> None:
         self._once = tick
         self._interval = interval
+        self._at_start = now
         self._loop = LoopingCall(self._safely)
         self._loop.clock = clock
 
     def startService(self) -> None:
         """Start ticking."""
         super().startService()
-        self._loop.start(self._interval)
+        self._loop.start(self._interval, self._at_start)
 
     def stopService(self) -> None:
         """Tick no more."""

@@ -74,8 +74,8 @@ def connect_over_tcp(settings: Settings, action: "Callable[[StoreClient], Awaita
     return react(main)
 
 
-def tcp_client(reactor: Any, settings: Settings) -> "StoreClient":
-    """A client of the front end that the settings name."""
+def tcp_client(reactor: Any, settings: Settings, patience: float | None = None) -> "StoreClient":
+    """A client of the server that the settings name; `patience` takes the place of their timeout once connected."""
     from twisted.web.client import Agent, HTTPConnectionPool
 
     from pygmy.cli.client import StoreClient
@@ -84,7 +84,8 @@ def tcp_client(reactor: Any, settings: Settings) -> "StoreClient":
     # Half of the time for connecting: a front end that is not there is then told from one that does not answer.
     pool = HTTPConnectionPool(reactor, persistent=False)
     agent = Agent(reactor, connectTimeout=settings.timeout / 2, pool=pool)
-    return StoreClient(http_client(agent), settings.url, reactor, settings.timeout, lambda: admin_token(settings))
+    timeout = settings.timeout if patience is None else patience
+    return StoreClient(http_client(agent), settings.url, reactor, timeout, lambda: admin_token(settings))
 
 
 def admin_token(settings: Settings) -> str:

@@ -13,6 +13,7 @@ from pygmy.cli.nodes import Store, data_option, is_here, load_store, nodes_here,
 from pygmy.cli.reacting import react
 from pygmy.cli.terminal import printable, say, tell
 from pygmy.cluster import Node
+from pygmy.schedule import Schedule
 
 STOP_SECONDS = 15.0
 START_SECONDS = 60.0
@@ -28,10 +29,16 @@ nodes_argument = click.argument("nodes", nargs=-1, required=True, metavar="NODE.
 @cluster_option
 @store_options
 def start(
-    nodes: tuple[str, ...], cluster_file: str | None, data: str | None, no_cache: bool, books: str | None
+    nodes: tuple[str, ...],
+    cluster_file: str | None,
+    data: str | None,
+    no_cache: bool,
+    books: str | None,
+    backup_hours: float,
+    backups: int,
 ) -> None:
     """Start nodes as daemons: catalog-0, order-1, frontend-0, or all of this machine."""
-    store = load_store(cluster_file, data, no_cache, books)
+    store = load_store(cluster_file, data, no_cache, books, Schedule(backup_hours, backups))
     chosen = choose(store, nodes)
     away = [node for node in chosen if not is_here(node)]
     if away:

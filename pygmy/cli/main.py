@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 import pygmy
-from pygmy.cli import audit, books, completion, daemons, forcing, status, up
+from pygmy.cli import audit, backup, books, completion, daemons, forcing, restore, status, up
 from pygmy.cli.calling import Settings
 
 DEFAULT_PORT = 5002
@@ -82,6 +82,8 @@ for command in (
     up.up,
     daemons.start,
     daemons.stop,
+    backup.backup,
+    restore.restore,
     forcing.force_view,
     completion.completion,
 ):

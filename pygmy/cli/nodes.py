@@ -14,18 +14,20 @@ from msgspec import Struct
 from pygmy.cluster import Cluster, ClusterError, Node, Role, load_cluster
 from pygmy.datadir import data_directory, log_path, pid_path
 from pygmy.pidfile import running
+from pygmy.schedule import Schedule, hours_from, kept_from
 
 LAST_LINES = 8
 
 
 class Store(Struct, frozen=True):
-    """A cluster and where its data is; `cache` and `books` are what its nodes are started with."""
+    """A cluster and where its data is; `cache`, `books` and `backups` are what its nodes are started with."""
 
     cluster: Cluster
     cluster_file: str | None
     data: Path
     cache: bool = True
     books: str | None = None
+    backups: Schedule = Schedule()
 
     def command(self, node: Node, *, daemon: bool) -> list[str]:
         """The command line that starts a node."""
@@ -35,6 +37,8 @@ class Store(Struct, frozen=True):
             line += ["--cluster", str(Path(self.cluster_file).absolute())]
         if node.role is Role.CATALOG and self.books is not None:
             line += ["--books", str(Path(self.books).absolute())]
+        if node.role is not Role.FRONTEND and self.backups != Schedule():
+            line += ["--backup-hours", str(self.backups.hours), "--backups", str(self.backups.kept)]
         if node.role is Role.FRONTEND and not self.cache:
             line.append("--no-cache")
         return line
@@ -67,8 +71,12 @@ class Store(Struct, frozen=True):
 
 
 def store_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """--data, --no-cache and --books: what a store is opened with."""
+    """--data, --no-cache, --books, --backup-hours and --backups: what a store is opened with."""
     for option in (
+        _schedule_option("--backups", kept_from, str(Schedule().kept), "How many backups each replica keeps."),
+        _schedule_option(
+            "--backup-hours", hours_from, f"{Schedule().hours:g}", "Hours from one backup to the next; 0: none."
+        ),
         click.option("--books", type=click.Path(exists=True, dir_okay=False), help="The opening stock."),
         click.option("--no-cache", is_flag=True, help="Open without front-end caches."),
         data_option,
@@ -77,18 +85,38 @@ def store_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def _schedule_option(
+    name: str, parse: Callable[[str], float], default: str, text: str
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """An option whose values are parsed as the nodes themselves will."""
+
+    def parsed(context: click.Context, parameter: click.Parameter, value: str) -> float:
+        try:
+            return parse(value)
+        except ValueError as error:
+            raise click.BadParameter(f"{value!r}: {error}") from None
+
+    return click.option(name, callback=parsed, default=default, show_default=True, help=text)
+
+
 data_option = click.option(
     "--data", type=click.Path(file_okay=False), help="The data directory. [default: PYGMY_DATA, else ./pygmy-data]"
 )
 
 
-def load_store(cluster_file: str | None, data: str | None, no_cache: bool = False, books: str | None = None) -> Store:
+def load_store(
+    cluster_file: str | None,
+    data: str | None,
+    no_cache: bool = False,
+    books: str | None = None,
+    backups: Schedule = Schedule(),  # noqa: B008
+) -> Store:
     """The store that the options describe. A bad cluster file is a usage error."""
     try:
         cluster = load_cluster(cluster_file)
     except ClusterError as error:
         raise click.UsageError(str(error)) from None
-    return Store(cluster, cluster_file, data_directory(data), not no_cache, books)
+    return Store(cluster, cluster_file, data_directory(data), not no_cache, books, backups)
 
 
 def is_here(node: Node) -> bool:

@@ -18,3 +18,7 @@ class StoreBroken(StoreError):
 
     From the first one on the store refuses all work: what it has not confirmed may or may not be on disk.
     """
+
+
+class BackupFailed(StoreError):
+    """There is no new backup; the store itself goes on as before."""

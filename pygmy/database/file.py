@@ -11,6 +11,7 @@ from pygmy.database import schema
 from pygmy.database.errors import StoreBroken, StoreError
 from pygmy.database.groups import GroupCommit, Observer
 from pygmy.database.lock import FileLock
+from pygmy.database.longjob import Pause
 from pygmy.database.pool import OneConnection
 
 T = TypeVar("T")
@@ -49,6 +50,10 @@ class DatabaseFile:
     def write(self, work: Callable[[sqlite3.Cursor], T]) -> Deferred[T]:
         """What `work` returns, once it is durable itself."""
         return self._line.submit(work, writes=True)
+
+    def beside(self, work: Callable[[sqlite3.Connection, Pause], T]) -> Deferred[T]:
+        """What `work` returns, run beside the line (see `GroupCommit.beside`): its failure is its own."""
+        return self._line.beside(work)
 
     async def open(self, kind: schema.Kind, node: str, steps: schema.Steps | None = None) -> None:
         """Open or create the file, alone, as this kind of database of this node, and bring its schema up to date.

@@ -12,6 +12,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pygmy.database.errors import StoreBroken
+from pygmy.database.longjob import Pause
 from pygmy.database.pool import OneConnection
 
 log = Logger()
@@ -74,9 +75,17 @@ class GroupCommit:
             )
         return job.done
 
+    def beside(self, work: Callable[[sqlite3.Connection, Pause], T]) -> Deferred[T]:
+        """Run work(connection, pause) beside the line, which moves on at each pause(). One at a time.
+
+        Its failure breaks nothing. When the line breaks or is shut, the next pause raises Abandoned.
+        """
+        return fail(StoreBroken(self._refusal)) if self._refusal else self._pool.run_long(work)
+
     def shut(self, why: str) -> Deferred[None]:
         """Take no more work; fires when what stands in line is done."""
         self._refusal = self._refusal or f"{self._path}: {why}"
+        self._pool.end_long(self._refusal)
         done: Deferred[None] = Deferred()
         self._idle.append(done)
         self._tell_idle()
@@ -95,7 +104,7 @@ class GroupCommit:
         self._under_way = group
         started = self._now()
         try:
-            outcomes = await self._pool.runWithConnection(run_group, group)
+            outcomes = await self._pool.run(lambda connection: run_group(connection, group))
         except Exception as error:
             self._break(error)
             return
@@ -115,6 +124,7 @@ class GroupCommit:
     def _break(self, error: Exception) -> None:
         self._refusal = f"{self._path}: {error}"
         log.critical("the store is broken: {why}", why=self._refusal)
+        self._pool.end_long(self._refusal)
         lost, self._under_way, self._waiting = self._under_way + self._waiting, [], []
         for job in lost:
             broken = StoreBroken(self._refusal)

@@ -2,12 +2,15 @@
 
 import sqlite3
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from twisted.enterprise.adbapi import ConnectionPool
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
+
+from pygmy.database.longjob import LongJob, Pause
 
 T = TypeVar("T")
 
@@ -42,6 +45,7 @@ class OneConnection(ConnectionPool):
 
     def __init__(self, path: str, reactor: Any, threads: ThreadPool | None = None) -> None:
         self._threads = threads
+        self._long: LongJob | None = None
         super().__init__(
             "sqlite3",
             path,
@@ -64,6 +68,32 @@ class OneConnection(ConnectionPool):
         if self._threads is not None:
             self.threadpool = self._threads
 
+    def run(self, work: Callable[[sqlite3.Connection], T]) -> Deferred[T]:
+        """Run work(connection) in the connection's thread: in its turn, or in a pause of a long job's."""
+        if self._long is not None:
+            return self._long.enter(work)
+        done: Deferred[T] = self.runWithConnection(work)
+        return done
+
+    def run_long(self, work: Callable[[sqlite3.Connection, Pause], T]) -> Deferred[T]:
+        """Run work(connection, pause) there, one at a time: other work is done whenever it calls pause()."""
+        assert self._long is None
+        job = self._long = LongJob(self._reactor)
+        done: Deferred[T] = self.runWithConnection(
+            lambda connection: work(connection, partial(job.pause, connection))
+        )
+        return done.addBoth(self._long_ended, job)
+
+    def _long_ended(self, result: T, job: LongJob) -> T:
+        self._long = None
+        job.left_over(self.runWithConnection)
+        return result
+
+    def end_long(self, why: str) -> None:
+        """Make a long job that is under way fail with Abandoned at its next pause."""
+        if self._long is not None:
+            self._long.end(why)
+
     def in_thread(self, function: Callable[[], T]) -> Deferred[T]:
         """Run the function in the connection's thread, without a connection."""
         done: Deferred[T] = deferToThreadPool(self._reactor, self.threadpool, function)
@@ -77,6 +107,7 @@ class OneConnection(ConnectionPool):
     def finalClose(self) -> None:
         """Stop the thread; adbapi's own would close the connection from the reactor's."""
         self.shutdownID = None
+        self.end_long("the reactor has stopped")
         self.threadpool.callInThread(self.hang_up)
         self.threadpool.stop()
         self.running = False

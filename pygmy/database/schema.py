@@ -48,7 +48,9 @@ def prepare(connection: sqlite3.Connection, path: str, kind: Kind, node: str, st
         _upgrade(connection, kind, version, steps)
     found = _fact(connection, "tier")
     if found != kind:
-        raise StoreMismatch(f"{path} is a database of {_WHAT.get(str(found), found)}, not of {_WHAT[kind]}")
+        raise StoreMismatch(
+            f"{path} is a database of {_WHAT.get(str(found), 'an unknown kind')}, not of {_WHAT[kind]}"
+        )
     owner = _fact(connection, "node")
     if owner is None and node:
         connection.execute("INSERT INTO meta VALUES ('node', ?)", (node,))

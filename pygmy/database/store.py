@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.threadpool import ThreadPool
 
 from pygmy.clock import boottime
-from pygmy.database import log, rows, schema
+from pygmy.database import backup, log, rows, schema
 from pygmy.database.file import DatabaseFile
 from pygmy.database.groups import Observer
 from pygmy.database.log import Located
@@ -160,6 +160,13 @@ class Store:
     def orders_page(self, after: int, limit: int, upto_order_id: int) -> Deferred[tuple[Order, ...]]:
         """Up to `limit` orders with after < id <= upto_order_id, by id."""
         return self._file.read(lambda cursor: rows.orders_page(cursor, after, limit, upto_order_id))
+
+    def copy_to(self, path: str) -> Deferred[None]:
+        """Write the database as of one moment to this new file, while work goes on. One copy at a time.
+
+        Not flushed. Fails with BackupFailed, which harms nothing; half a copy may be there then.
+        """
+        return self._file.beside(lambda connection, pause: backup.copy(connection, path, pause))
 
     def close(self) -> Deferred[None]:
         """Finish what stands in line, close the file and let another process have it. May be called again."""

@@ -6,10 +6,10 @@ from twisted.application.service import IService
 
 from pygmy.cluster import Role
 from pygmy.tap.maker import NodePlugin, make_service
-from pygmy.tap.options import NodeOptions
+from pygmy.tap.options import ReplicaOptions
 
 
-class Options(NodeOptions):
+class Options(ReplicaOptions):
     """A catalog node's options."""
 
     role = Role.CATALOG

@@ -50,6 +50,7 @@ def build(options: NodeOptions, build_node: BuildNode | None = None) -> IService
             port=options.port,
             books=options.get("books"),
             cache=not options.get("no-cache"),
+            backups=options.backups,
             reactor=reactor,
         )
         return NodeProcess(node, options.node, options.data, pid_file, reactor)
@@ -67,12 +68,12 @@ def make_service(options: NodeOptions) -> IService:
 
 
 def application_from_environment(plugin: NodePlugin) -> Any:
-    """The `application` of a .tac file: PYGMY_CLUSTER, PYGMY_NODE and PYGMY_DATA in place of the options."""
+    """The `application` of a .tac file: PYGMY_CLUSTER, PYGMY_BACKUP_HOURS and so on in place of the options."""
     options = plugin.options()
     arguments = [
         f"--{name}={value}"
-        for name in ("cluster", "node", "data", "port", "books")
-        if (value := os.environ.get(f"PYGMY_{name.upper()}")) and name in options
+        for name in ("cluster", "node", "data", "port", "books", "backup-hours", "backups")
+        if (value := os.environ.get(f"PYGMY_{name.upper().replace('-', '_')}")) and name in options
     ]
     try:
         options.parseOptions(arguments)

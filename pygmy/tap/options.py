@@ -1,22 +1,26 @@
 """The command-line options of one node, the same for `twistd pygmy-...` and for the .tac files."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from twisted.internet.endpoints import quoteStringArgument
 from twisted.python import usage
 
 from pygmy.cluster import Cluster, Node, Role, load_cluster
 from pygmy.datadir import data_directory
+from pygmy.schedule import Schedule, hours_from, kept_from
 
+T = TypeVar("T")
 TWISTD_DEFAULT_PIDFILE = "twistd.pid"
 
 
 class NodeOptions(usage.Options):
     """What every node is told; subclasses name their `role` and add what only it needs.
 
-    After parsing, `cluster`, `node`, `data` (absolute) and `port` (an endpoint string) hold the checked values.
+    After parsing, `cluster`, `node`, `data` (absolute), `port` (an endpoint string) and `backups` hold the checked
+    values.
     """
 
     role: Role
@@ -24,6 +28,7 @@ class NodeOptions(usage.Options):
     node: Node
     data: Path
     port: str
+    backups: Schedule | None = None  # for replicas
 
     optParameters: Sequence[Sequence[object]] = [
         ["cluster", None, None, "The cluster file (three lines); without one, five nodes on localhost."],
@@ -60,6 +65,29 @@ class NodeOptions(usage.Options):
         """Switch off twistd's default, one ./twistd.pid for all: each node keeps DATA/<node>/twistd.pid itself."""
         if self.parent is not None and self.parent.get("pidfile") == TWISTD_DEFAULT_PIDFILE:
             self.parent["pidfile"] = ""
+
+
+class ReplicaOptions(NodeOptions):
+    """What nodes with a database are told, too."""
+
+    optParameters: Sequence[Sequence[object]] = [
+        ["backup-hours", None, f"{Schedule().hours:g}", "Hours from one backup to the next; 0: none by themselves."],
+        ["backups", None, str(Schedule().kept), "How many backups are kept."],
+    ]
+
+    def postOptions(self) -> None:
+        """Check the values together. Raises UsageError."""
+        super().postOptions()
+        self.backups = Schedule(
+            _parsed("backup-hours", self["backup-hours"], hours_from), _parsed("backups", self["backups"], kept_from)
+        )
+
+
+def _parsed(name: str, text: str, parse: Callable[[str], T]) -> T:
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise usage.UsageError(f"--{name} {text}: {error}") from None
 
 
 def find_node(cluster: Cluster, role: Role, text: str) -> Node:

@@ -1,0 +1,72 @@
+"""`pygmy backup`: replicas back themselves up now."""
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import click
+from msgspec.structs import replace
+
+from pygmy.cli.books import token_option
+from pygmy.cli.calling import NoToken, Settings, admin_token, fail, tcp_client
+from pygmy.cli.daemons import choose, cluster_option
+from pygmy.cli.failures import UNAVAILABLE, CommandFailed
+from pygmy.cli.nodes import data_option, load_store
+from pygmy.cli.reacting import react
+from pygmy.cli.terminal import printable, say, tell
+from pygmy.cluster import Node, Role
+from pygmy.datadir import token_path
+
+if TYPE_CHECKING:
+    from pygmy.cli.client import Reply
+    from pygmy.routes.backup import BackupBody
+
+PATIENCE = 600.0  # seconds: a large database takes its time
+
+
+@click.command()
+@click.argument("nodes", nargs=-1, metavar="[NODE...]")
+@cluster_option
+@data_option
+@token_option
+@click.pass_obj
+def backup(
+    settings: Settings, nodes: tuple[str, ...], cluster_file: str | None, data: str | None, token_file: str
+) -> None:
+    """Have replicas back themselves up now: these, or all of the store. Needs the admin token."""
+    store = load_store(cluster_file, data)
+    replicas = [*store.cluster.catalogs, *store.cluster.orders]
+    chosen = choose(store, nodes) if nodes and "all" not in nodes else replicas
+    for node in chosen:
+        if node.role is Role.FRONTEND:
+            raise click.UsageError(f"{node.name} is a front end: it has no database.")
+    settings.token_file = token_file or os.environ.get("PYGMY_TOKEN_FILE") or str(token_path(store.data))
+    try:
+        admin_token(settings)
+    except NoToken as failure:
+        fail(settings, failure)
+
+    async def main(reactor: Any) -> bool:
+        return all([await _back_up(reactor, settings, node) for node in chosen])
+
+    if not react(main):
+        raise click.exceptions.Exit(UNAVAILABLE)
+
+
+async def _back_up(reactor: Any, settings: Settings, node: Node) -> bool:
+    """True if there is a backup; it or what went wrong in one line."""
+    from pygmy.routes.backup import BackupBody
+
+    client = tcp_client(reactor, replace(settings, url=node.url), max(settings.timeout, PATIENCE))
+    try:
+        made = await client.write("POST", "/backup", BackupBody, admin=True)
+    except CommandFailed as failure:
+        tell(printable(f"{node.name}: {failure}"), "red")
+        return False
+    say(made.body.decode("utf-8", "replace") if settings.json else _line(made))
+    return True
+
+
+def _line(made: "Reply[BackupBody]") -> str:
+    """`catalog-0  .../catalog-0-20261125T031500Z-1234.sqlite  69,447,680 bytes, 0.4 s`."""
+    body = made.value
+    return printable(f"{body.node}  {body.file}  {body.bytes:,} bytes, {body.seconds:.1f} s")

@@ -1,0 +1,56 @@
+"""`pygmy restore`: a backup takes the place of a stopped replica's database."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from pygmy.cli.daemons import choose, cluster_option
+from pygmy.cli.nodes import data_option, is_here, load_store
+from pygmy.cli.terminal import printable, say, tell
+from pygmy.clock import utc_milliseconds
+from pygmy.cluster import Role
+
+
+@click.command()
+@click.argument("node")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False))
+@cluster_option
+@data_option
+def restore(node: str, file: str, cluster_file: str | None, data: str | None) -> None:
+    """Give NODE, a stopped replica, the database in FILE, a backup of any replica of its tier.
+
+    What it held before is moved aside. Once started, it fetches what came after the backup from the others.
+    """
+    from pygmy.pidfile import AlreadyRunning
+    from pygmy.restoring import CannotRestore
+    from pygmy.restoring import restore as put_in_place
+
+    store = load_store(cluster_file, data)
+    if node == "all":
+        raise click.UsageError("One node at a time: which?")
+    (chosen,) = choose(store, [node])
+    if chosen.role is Role.FRONTEND:
+        raise click.UsageError(f"{chosen.name} is a front end: it has no database.")
+    if not is_here(chosen):
+        raise click.UsageError(f"{chosen.name} runs on {chosen.host}: restore it there.")
+    try:
+        restored = put_in_place(store.data, chosen, Path(file), utc_milliseconds())
+    except AlreadyRunning as error:
+        refuse(f"{error} Stop it first: {store.advice(f'stop {chosen.name}')}")
+    except CannotRestore as error:
+        refuse(str(error))
+    except OSError as error:
+        refuse(f"{error.filename or chosen.name}: {error.strerror}.")
+    note = restored.note
+    made = datetime.fromtimestamp(note.at // 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    say(f"{chosen.name} has the {chosen.role} of {printable(note.node)} of {made} UTC, up to batch {note.head[1]}.")
+    if restored.aside is not None:
+        say(f"What it had before is in {restored.aside}")
+    say(f"Next: {store.advice(f'start {chosen.name}')}")
+
+
+def refuse(why: str) -> None:
+    """Tell why nothing was done. Exit code 1."""
+    tell(printable(why), "red")
+    raise click.exceptions.Exit(1)
