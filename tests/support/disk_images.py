@@ -225,7 +225,7 @@ def _rename(names: dict[str, File], changes: Iterable[Name]) -> None:
 
 
 class Crash(NamedTuple):
-    """A loss of power: `where` names it, `files` is what is found afterwards, `notes` what had been noted until then."""
+    """A loss of power: its name, what is found afterwards, and what had been noted until then."""
 
     where: str
     files: dict[str, bytes]

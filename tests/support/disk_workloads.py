@@ -115,6 +115,13 @@ class OpenStore:
             case Start():
                 raise TypeError("a start begins with another OpenStore")
 
+    def integrity(self) -> list[tuple[str]]:
+        def check(connection: sqlite3.Connection) -> list[tuple[str]]:
+            return connection.execute("PRAGMA integrity_check").fetchall()
+
+        checked: list[tuple[str]] = self.done(self.store._pool.runWithConnection(check))
+        return checked
+
     def close(self) -> None:
         self.done(self.store.close())
 
@@ -147,7 +154,7 @@ class StoreWorkload:
                 store = self._start(directory, notes)
                 notes.acked(number)
                 continue
-            answers.append(store.ask(step).addCallback(lambda _, number=number: notes.acked(number)))
+            answers.append(store.ask(step).addCallback(lambda _, number: notes.acked(number), number))
             if random.random() < 0.4:
                 _settle(store, answers)
         _settle(store, answers)
@@ -159,7 +166,7 @@ class StoreWorkload:
             assert store.boot.incarnation > noted.booted, "the incarnation has fallen back"
             _, expected = self._asked_for(_state_of(store, self._tier), noted)
             _assert_op_ids_found(store, expected, self._states[noted.asked])
-            assert store.done(store.store._pool.runWithConnection(_integrity)) == [("ok",)]
+            assert store.integrity() == [("ok",)]
             if expected.undo:
                 store.done(store.store.commit(len(expected.batches), [], []))
                 rows = store.done(store.store.boot()).rows
@@ -223,10 +230,6 @@ def _assert_op_ids_found(store: OpenStore, expected: State, latest: State) -> No
         for place, entry in enumerate(batch.entries)
     }
     assert (found, upto) == (there, len(expected.batches))
-
-
-def _integrity(connection: sqlite3.Connection) -> list[tuple[str]]:
-    return connection.execute("PRAGMA integrity_check").fetchall()
 
 
 WORKLOADS: dict[str, Callable[[int, int], Workload]] = {
