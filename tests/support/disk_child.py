@@ -17,9 +17,10 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from pygmy.database import groups, pool
+from pygmy.database import file, groups, pool
 from pygmy.database.groups import Job
-from tests.support.disk_workloads import WORKLOADS, Notes, Workload
+from tests.support.disk_notes import Notes, Workload
+from tests.support.disk_workloads import WORKLOADS
 
 # Small enough that a short workload meets checkpoints and a log that starts anew, and is cut.
 SETTINGS = {"wal_autocheckpoint": "25", "journal_size_limit": "65536"}
@@ -59,12 +60,17 @@ def _run_group_without_transaction(connection: sqlite3.Connection, group: Sequen
         return [job.work(cursor) for job in group]
 
 
+def _open_unflushed() -> None:
+    file.flush = lambda path: None
+
+
 BUGS: dict[str, Callable[[], None]] = {
     "none": lambda: None,
     "synchronous NORMAL": lambda: set_up(synchronous="NORMAL"),
     "synchronous OFF": lambda: set_up(synchronous="OFF"),
     "acknowledged before COMMIT": _acknowledge_early,
     "no transaction": _commit_without_transaction,
+    "opened unflushed": _open_unflushed,
 }
 
 

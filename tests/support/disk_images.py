@@ -246,13 +246,21 @@ def crashes(calls: Sequence[Call], directory: Path, count: int, seed: int) -> It
 
 
 def _moments(calls: Sequence[Call], count: int, random: Random) -> Iterator[int]:
-    """Half of them anywhere, half of them next to a call that is more than one of many writes."""
-    notes = {call.descriptor for call in calls if call.operation == "open" and call.name.endswith(f"/{NOTES}")}
-    special = [place for place, call in enumerate(calls) if call.operation != "write" or call.descriptor in notes]
-    for _ in range(count // 2):
-        yield random.randrange(len(calls))
-    for _ in range(count - count // 2):
-        yield min(max(0, random.choice(special) + random.choice((-1, 0, 1))), len(calls) - 1)
+    """A third of them anywhere, a third next to calls of the rarer kinds, a third soon after a process began."""
+    opened = [
+        place for place, call in enumerate(calls) if call.operation == "open" and call.name.endswith(f"/{NOTES}")
+    ]
+    notes = {calls[place].descriptor for place in opened}
+    rare = [place for place, call in enumerate(calls) if call.operation != "write" or call.descriptor in notes]
+    for number in range(count):
+        match number % 3:
+            case 0:
+                place = random.randrange(len(calls))
+            case 1:
+                place = random.choice(rare) + random.choice((-1, 0, 1))
+            case _:
+                place = random.choice(opened) + random.randrange(60)
+        yield min(max(0, place), len(calls) - 1)
 
 
 def written_to(directory: Path, files: dict[str, bytes]) -> None:

@@ -9,12 +9,11 @@ from pathlib import Path
 from subprocess import PIPE, Popen
 from tempfile import TemporaryDirectory
 
-import pytest
-
 from tests.support import disk_trace
 from tests.support.disk_images import crashes, written_to
+from tests.support.disk_notes import read_notes
 from tests.support.disk_trace import Call, Moment
-from tests.support.disk_workloads import WORKLOADS, read_notes
+from tests.support.disk_workloads import WORKLOADS
 from tests.support.processes import PROJECT
 
 MEMORY = Path("/dev/shm")
@@ -32,7 +31,15 @@ class Runs:
     """One workload; all of its processes work below one directory, in directories that they make."""
 
     def __init__(
-        self, library: Path, directory: Path, name: str, seed: int, steps: int, *, bug: str = "none", trace: bool = False
+        self,
+        library: Path,
+        directory: Path,
+        name: str,
+        seed: int,
+        steps: int,
+        *,
+        bug: str = "none",
+        trace: bool = False,
     ) -> None:
         self.workload = WORKLOADS[name](seed, steps)
         self.place = directory / "run"
@@ -67,7 +74,7 @@ class Runs:
     def calls(self) -> Sequence[Call]:
         """What was done to `place` so far, by all lives."""
         assert self._trace is not None
-        return [call for call in disk_trace.read_trace(self._trace)]
+        return list(disk_trace.read_trace(self._trace))
 
     def wrong(self, place: Path, notes: bytes) -> str | None:
         """What is wrong with the database in that directory after what had been noted; None: nothing."""
@@ -85,16 +92,3 @@ class Runs:
             if wrong := self.wrong(self._image, crash.notes):
                 found.append(f"{crash.where}: {wrong}")
         return found
-
-
-@pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tracer, built once for a module."""
-    return disk_trace.built(tmp_path_factory.mktemp("tracer"))
-
-
-@pytest.fixture
-def directory(tmp_path: Path) -> Iterator[Path]:
-    """A place for the files that are watched."""
-    with memory_directory(tmp_path) as place:
-        yield place

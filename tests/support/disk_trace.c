@@ -6,7 +6,8 @@
  *   DISK_BELOW   files are watched whose absolute name starts so; directories that lead there or lie there are, too
  *   DISK_TRACE   the file that a record of each call is appended to; none: no records
  *   DISK_KILL    SIGKILL to this process at its n-th call that changes the disk, counted from 1; 0 or none: never
- *   DISK_MOMENT  before, during (half of what is to be written is) or after that call
+ *   DISK_MOMENT  before, during (half of what is to be written is) or after that call; or unflushed: before the first
+ *                call from that one on that would flush something
  *   DISK_ARMED   calls are counted once this file exists; none: from the start
  *
  * SQLite's index of the log (-shm) is left out: it is made anew by whoever opens the database after a crash.
@@ -32,7 +33,7 @@
 _Static_assert(sizeof(long) == 8, "offsets go to the kernel as one word");
 
 enum { MOST_FILES = 65536 };
-enum moment { NEVER, BEFORE, DURING, AFTER };
+enum moment { NEVER, BEFORE, DURING, AFTER, UNFLUSHED };
 
 struct head {
     int32_t operation, descriptor;
@@ -60,6 +61,8 @@ static enum moment moment_named(const char *name)
 {
     if (name && !strcmp(name, "during"))
         return DURING;
+    if (name && !strcmp(name, "unflushed"))
+        return UNFLUSHED;
     return name && !strcmp(name, "after") ? AFTER : BEFORE;
 }
 
@@ -110,12 +113,15 @@ static void end_here(void)
 }
 
 /* Before a call that changes the disk. What it returns is for `done`. */
-static enum moment begin(void)
+static enum moment begin(int flushes)
 {
     pthread_mutex_lock(&lock);
     if (armed[0] && syscall(SYS_faccessat, AT_FDCWD, armed, F_OK))
         return NEVER;
-    if (++steps != kill_at)
+    steps++;
+    if (kill_moment == UNFLUSHED && flushes && kill_at && steps >= kill_at)
+        end_here();
+    if (kill_moment == UNFLUSHED || steps != kill_at)
         return NEVER;
     if (kill_moment == BEFORE)
         end_here();
@@ -197,7 +203,7 @@ static int open_at(int directory, const char *name, int flags, mode_t mode)
         return syscall(SYS_openat, directory, name, flags, mode);
     enum moment moment = NEVER;
     if (flags & (O_CREAT | O_TRUNC))
-        moment = begin();
+        moment = begin(0);
     else
         pthread_mutex_lock(&lock);
     int descriptor = syscall(SYS_openat, directory, name, flags, mode);
@@ -263,7 +269,7 @@ ssize_t pwrite64(int descriptor, const void *data, size_t size, off64_t offset)
 {
     if (!is_watched(descriptor))
         return syscall(SYS_pwrite64, descriptor, data, size, offset);
-    enum moment moment = begin();
+    enum moment moment = begin(0);
     ssize_t written = syscall(SYS_pwrite64, descriptor, data, moment == DURING ? size / 2 : size, offset);
     if (written > 0)
         record('w', descriptor, offset, 0, 0, data, written);
@@ -280,7 +286,7 @@ ssize_t write(int descriptor, const void *data, size_t size)
 {
     if (!is_watched(descriptor))
         return syscall(SYS_write, descriptor, data, size);
-    enum moment moment = begin();
+    enum moment moment = begin(0);
     ssize_t written = syscall(SYS_write, descriptor, data, moment == DURING ? size / 2 : size);
     if (written > 0) /* where it went is known afterwards, also with O_APPEND */
         record('w', descriptor, lseek(descriptor, 0, SEEK_CUR) - written, 0, 0, data, written);
@@ -338,7 +344,7 @@ int ftruncate64(int descriptor, off64_t size)
 {
     if (!is_watched(descriptor))
         return syscall(SYS_ftruncate, descriptor, size);
-    enum moment moment = begin();
+    enum moment moment = begin(0);
     int result = syscall(SYS_ftruncate, descriptor, size);
     if (!result)
         record('t', descriptor, size, 0, 0, 0, 0);
@@ -354,7 +360,7 @@ int fallocate64(int descriptor, int mode, off64_t offset, off64_t size)
         return syscall(SYS_fallocate, descriptor, mode, offset, size);
     if (mode & ~FALLOC_FL_KEEP_SIZE)
         complain("fallocate in a mode that is not traced");
-    enum moment moment = begin();
+    enum moment moment = begin(0);
     struct stat found;
     int result = syscall(SYS_fallocate, descriptor, mode, offset, size);
     if (!result && !mode && !fstat(descriptor, &found))
@@ -386,7 +392,7 @@ static int sync_by(long call, int descriptor)
 {
     if (!is_watched(descriptor))
         return syscall(call, descriptor);
-    enum moment moment = begin();
+    enum moment moment = begin(1);
     int result = syscall(call, descriptor);
     if (!result)
         record('s', descriptor, 0, 0, 0, 0, 0);
@@ -404,7 +410,7 @@ int unlinkat(int directory, const char *name, int flags)
     char full[PATH_MAX];
     if (!absolute(directory, name, full) || !is_watched_name(full) || flags & AT_REMOVEDIR)
         return syscall(SYS_unlinkat, directory, name, flags);
-    enum moment moment = begin();
+    enum moment moment = begin(0);
     int result = syscall(SYS_unlinkat, directory, name, flags);
     if (!result)
         record('u', -1, 0, full, strlen(full), 0, 0);
@@ -420,7 +426,7 @@ int renameat(int old_directory, const char *old_name, int new_directory, const c
     int seen = absolute(old_directory, old_name, old) && absolute(new_directory, new_name, new);
     if (!seen || !(is_watched_name(old) || is_watched_name(new)))
         return syscall(SYS_renameat2, old_directory, old_name, new_directory, new_name, 0);
-    enum moment moment = begin();
+    enum moment moment = begin(0);
     int result = syscall(SYS_renameat2, old_directory, old_name, new_directory, new_name, 0);
     if (!result)
         record('r', -1, 0, old, strlen(old), new, strlen(new));

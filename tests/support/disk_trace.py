@@ -12,8 +12,7 @@ from typing import Literal, NamedTuple
 import pytest
 
 SOURCE = Path(__file__).with_suffix(".c")
-MOMENTS: tuple["Moment", ...] = ("before", "during", "after")
-Moment = Literal["before", "during", "after"]
+Moment = Literal["before", "during", "after", "unflushed"]
 _HEAD = struct.Struct("=iiqII")
 
 
