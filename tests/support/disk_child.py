@@ -61,7 +61,7 @@ def _run_group_without_transaction(connection: sqlite3.Connection, group: Sequen
 
 
 def _open_unflushed() -> None:
-    file.flush = lambda path: None
+    vars(file)["flush"] = lambda path: None
 
 
 BUGS: dict[str, Callable[[], None]] = {
