@@ -5,6 +5,7 @@ of power at some point of it; each is opened as a replica opens its database, an
 as `seed/call/number`, and the same seed makes the same image again.
 """
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
@@ -14,7 +15,7 @@ import pytest
 from tests.support import disk_trace
 from tests.support.disk_images import Disk
 from tests.support.disk_runs import Runs, memory_directory
-from tests.support.disk_trace import Moment
+from tests.support.disk_trace import Call, Moment
 from tests.support.disk_workloads import WORKLOADS
 
 IMAGES = 300
@@ -74,6 +75,33 @@ def test_no_loss_of_power_does_so_among_processes_that_are_killed(runs: Runs) ->
 
 
 # ---- that all this can fail
+
+
+def test_what_was_flushed_is_in_every_image_and_the_rest_in_some() -> None:
+    """Two sectors of a file and a name: each there or not, apart from what else is, until it is flushed."""
+    root = Path("/d")
+    made = [
+        Call("open", 3, os.O_CREAT, "/d/old", b""),
+        Call("directory", 4, 0, "/d", b""),
+        Call("write", 3, 0, "", b"a" * 1024),
+    ]
+    flushed = [Call("sync", 3, 0, "", b""), Call("sync", 4, 0, "", b"")]
+    renamed = [Call("write", 3, 0, "", b"b" * 1024), Call("rename", -1, 0, "/d/old", b"/d/new")]
+
+    def images(calls: list[Call]) -> set[tuple[tuple[str, bytes], ...]]:
+        disk = Disk(root)
+        for call in calls:
+            disk.do(call)
+        return {tuple(disk.survivors(Random(seed)).items()) for seed in range(500)}
+
+    old, new = b"a" * 512, b"b" * 512
+    unflushed = images(made)
+    assert {(), (("old", b""),), (("old", old * 2),), (("old", bytes(512) + old),)} <= unflushed
+    assert images(made + flushed) == {(("old", old * 2),)}
+    assert {((name, one + two),) for name in ("old", "new") for one in (old, new) for two in (old, new)} <= images(
+        made + flushed + renamed
+    )
+    assert images(made + flushed + renamed + flushed) == {(("new", new * 2),)}
 
 
 @pytest.mark.parametrize(

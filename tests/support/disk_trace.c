@@ -1,6 +1,6 @@
 /* What a process does to the files below one path, in order, and its end at a chosen step of it.
  *
- * To be loaded with LD_PRELOAD (Linux, 64 bits). It stands in front of the C library's calls that change files, and
+ * To be loaded with LD_PRELOAD (Linux with glibc, 64 bits). It stands in front of the C library's calls that change files, and
  * makes the system calls itself, one at a time. Its settings are in the environment (see disk_trace.py):
  *
  *   DISK_BELOW   files are watched whose absolute name starts so; directories that lead there or lie there are, too
@@ -11,7 +11,7 @@
  *   DISK_ARMED   calls are counted once this file exists; none: from the start
  *
  * SQLite's index of the log (-shm) is left out: it is made anew by whoever opens the database after a crash.
- * Neither relative names under a directory descriptor's own name nor links are followed up.
+ * Links are not followed: files are known by the names that they are opened under.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -219,7 +219,7 @@ static int open_at(int directory, const char *name, int flags, mode_t mode)
 
 static mode_t mode_of(int flags, va_list rest)
 {
-    return flags & (O_CREAT | __O_TMPFILE) ? va_arg(rest, mode_t) : 0;
+    return flags & O_CREAT || (flags & O_TMPFILE) == O_TMPFILE ? va_arg(rest, mode_t) : 0;
 }
 
 #define OPEN(name)                                                    \

@@ -1,6 +1,7 @@
 """`disk_trace.c` built and used: what a process does to its files, call by call, or its end at one of these calls."""
 
 import os
+import platform
 import shutil
 import struct
 import subprocess
@@ -44,13 +45,13 @@ _OPERATIONS = {
 
 def built(directory: Path) -> Path:
     """The library, compiled into this directory; skips the test where that cannot be done."""
-    if sys.platform != "linux":
-        pytest.skip("calls to the disk are traced on Linux only")
+    if sys.platform != "linux" or platform.libc_ver()[0] != "glibc" or sys.maxsize < 1 << 32:
+        pytest.skip("calls to the disk are traced on 64-bit Linux with glibc only")
     compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
     if compiler is None:
         pytest.skip("no C compiler (cc, gcc or clang) to build the tracer of disk calls with")
     library = directory / "disk_trace.so"
-    command = [compiler, "-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-pthread"]
+    command = [compiler, "-std=gnu11", "-O1", "-Wall", "-Wextra", "-shared", "-fPIC", "-pthread"]
     subprocess.run([*command, "-o", str(library), str(SOURCE)], check=True)
     return library
 
