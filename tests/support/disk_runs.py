@@ -68,8 +68,7 @@ class Runs:
                 print(place, call, moment, file=asked, flush=True)
                 return int(answers.readline())
 
-            yield live
-            asked.close()
+            yield live  # it ends with its input
 
     def calls(self) -> Sequence[Call]:
         """What was done to `place` so far, by all lives."""
