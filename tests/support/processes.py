@@ -188,10 +188,10 @@ class Processes:
 
     # ---- processes
 
-    def launch(self, name: str, *extra: str) -> "subprocess.Popen[bytes]":
+    def launch(self, name: str, *extra: str, **environment: str) -> "subprocess.Popen[bytes]":
         """A process for this node; its stderr goes to `errors(name)`. Call it in the main thread only."""
         command = [*self.store.command(self.cluster.node(name), daemon=False), *extra]
-        return self.spawn(command, self._errors(name))
+        return self.spawn(command, self._errors(name), **environment)
 
     def spawn(self, command: Sequence[str], errors: Path, **environment: str) -> "subprocess.Popen[bytes]":
         """Any process that ends with this one at the latest."""
