@@ -166,7 +166,7 @@ class FrontEnd(MultiService):
                 self.cache.invalidate(sender, message.keys)
             for key in message.keys:
                 log.info("invalidated {key}", key=key)
-            self._links.send(sender, Invalidated(message.number))
+            self._links.tell((sender,), Invalidated(message.number))
         elif self._others is not None:
             self._others(sender, message)
 

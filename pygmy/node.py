@@ -1,9 +1,12 @@
-"""One node, put together: its database, links and server, listening."""
+"""One node, put together: its databases, vote, links and server, listening."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from random import SystemRandom
 from typing import Any
 
+from msgspec.structs import replace
 from twisted.application.service import IService, MultiService
 from twisted.application.strports import service as listening
 from twisted.internet.defer import Deferred
@@ -14,17 +17,21 @@ from twisted.web.resource import IResource
 from pygmy.catalog import CatalogServer
 from pygmy.clock import boottime, utc_milliseconds
 from pygmy.cluster import Cluster, Node, Role
-from pygmy.database import Boot, Store, StoreError
+from pygmy.database import Ballots, Boot, Store, StoreError
 from pygmy.datadir import make_durable
 from pygmy.frontend import FrontEnd
+from pygmy.identity import Witnessing, begin, recognize
 from pygmy.ledger.catalog import ReplicatedCatalog
 from pygmy.ledger.driver import Place
 from pygmy.ledger.orders import ReplicatedOrders
+from pygmy.messages.internal import OneWay
 from pygmy.messages.operations import NewBook, Tier
 from pygmy.opening import load_books
 from pygmy.order import OrderServer
 from pygmy.peers import Links, http_client, pooled_agent
+from pygmy.replication.founding import WrongCluster, check_charter
 from pygmy.routes.starting import starting_resource
+from pygmy.voting import Voting
 from pygmy.web.auth import Secrets, SecretsError
 from pygmy.web.metrics import Metrics
 from pygmy.web.site import BoundedSite
@@ -62,7 +69,7 @@ def make_node(
 
 
 class NodeService(MultiService):
-    """One node. It listens at once, and says that it is starting until its database is open."""
+    """One node. It listens at once, and says that it is starting until its databases are open."""
 
     def __init__(
         self,
@@ -76,6 +83,7 @@ class NodeService(MultiService):
         reactor: Any,
     ) -> None:
         super().__init__()
+        self._alone_since = boottime()  # the pid file is locked: no other process is this node
         self._cluster = cluster
         self._node = node
         self._directory = directory
@@ -86,14 +94,33 @@ class NodeService(MultiService):
         self._metrics = Metrics(str(node.role), node.name)
         urls = {other.name: other.url for other in cluster.nodes if other != node}
         self._links = Links.on_reactor(urls, node.name, secrets.cluster, reactor)
+        self._links.deliver = self._receive
         agent, self._close_agent = pooled_agent(reactor, 1)
         self._client = http_client(agent)
         self._metrics.watch("messages to other nodes", lambda: self._links.waiting)
+        self._inbox: Callable[[str, OneWay], None] | None = None
+        self._ballots: Ballots | None = None
+        self._voting: Voting | None = None
+        self._witnessing: Witnessing | None = None
         self._driver: ReplicatedCatalog | ReplicatedOrders | None = None
         self._server: FrontEnd | CatalogServer | OrderServer | None = None
         self._site = BoundedSite(self._first_resource(), reactor)
         self._port = listening(port, self._site, reactor=reactor)
         self._port.setServiceParent(self)
+
+    # ---- one-way messages
+
+    def _receive(self, sender: str, message: OneWay) -> None:
+        """What comes before this node knows what it has promised is lost, as on a bad line."""
+        if self._inbox is not None:
+            self._inbox(sender, message)
+
+    def _head(self) -> object:
+        return None if self._driver is None else self._driver.replica.log.head
+
+    def _to_replica(self, sender: str, message: OneWay) -> None:
+        if self._driver is not None:
+            self._driver.receive(sender, message)
 
     # ---- starting
 
@@ -108,42 +135,88 @@ class NodeService(MultiService):
                 self._secrets,
                 self._metrics,
                 caching=self._cache,
+                others=self._receive,
             )
             self._server = front_end
             return front_end.resource()
-        return starting_resource(self._cluster, self._node, self._secrets, self._metrics, self._reactor)
+        return starting_resource(
+            self._cluster, self._node, self._receive, self._secrets, self._metrics, self._reactor
+        )
 
     def startService(self) -> None:
-        """Start; a replica opens its database first."""
+        """Start; a front end serves at once, a replica once its database is open."""
         super().startService()
         if isinstance(self._server, FrontEnd):
             self._site.shortcut = self._server.shortcut
             self._server.startService()
-        else:
-            Deferred.fromCoroutine(self._open()).addErrback(self._cannot_start)
+        opening = self._open_voter() if self._node.role is Role.FRONTEND else self._open_replica()
+        Deferred.fromCoroutine(opening).addErrback(self._cannot_start)
 
-    async def _open(self) -> None:
+    async def _open_ballots(self) -> Ballots:
+        path = str(self._directory / "voter.db")
+        self._ballots = ballots = await Ballots.open(path, self._node.name, self._reactor)
+        return ballots
+
+    async def _open_voter(self) -> None:
+        """A front end keeps no books, but it has a vote."""
+        ballots = await self._open_ballots()
+        await self._vote(ballots, None, lambda cluster_id: None)
+
+    async def _open_replica(self) -> None:
+        """First the vote, which other tiers may be waiting for; then the books."""
+        ballots = await self._open_ballots()
         tier: Tier = "catalog" if self._node.role is Role.CATALOG else "order"
         path = str(self._directory / f"{tier}.sqlite")
-        store = await Store.open(path, tier, self._reactor, observe=lambda writes, _: self._metrics.commit(writes))
+        store = await Store.open(
+            path, tier, self._reactor, node=self._node.name, observe=lambda writes, _: self._metrics.commit(writes)
+        )
+        file = await recognize(store, ballots)
+
+        def founded(cluster_id: str) -> None:
+            if file.identity.cluster_id is None:
+                store.save_cluster(cluster_id).addErrback(self._failed)
+
+        voting = await self._vote(ballots, file.identity.cluster_id, founded)
         # Seconds since 1970: greater than any incarnation that a lost disk of this node has counted.
-        boot = await store.boot(WINDOW_BATCHES, least=utc_milliseconds() // 1000)
-        server = self._make_server(store, boot)
+        boot = await begin(store, ballots, file, WINDOW_BATCHES, utc_milliseconds() // 1000)
+        server = self._make_server(store, boot, voting)
+        self._witnessing = Witnessing(store, ballots, boot.incarnation, self._head, self._reactor, self._failed)
+        self._witnessing.startService()
         self._site.resource = server.resource()
         server.startService()
         self._server = server
 
-    def _make_server(self, store: Store, boot: Boot) -> CatalogServer | OrderServer:
+    async def _vote(self, ballots: Ballots, cluster_id: str | None, founded: Callable[[str], None]) -> Voting:
+        """Take part in the votes, with what was promised before this start. Raises WrongCluster."""
+        kept = await ballots.state()
+        names = tuple(node.name for node in self._cluster.nodes)
+        self._voting = voting = Voting(
+            self._node.name,
+            names,
+            replace(kept, charter=check_charter(kept.charter, cluster_id, names)),
+            ballots,
+            self._links,
+            self._reactor,
+            founded,
+            self._failed,
+            random=SystemRandom(),
+        )
+        self._inbox = voting.inbox(self._to_replica)
+        voting.start()
+        return voting
+
+    def _make_server(self, store: Store, boot: Boot, voting: Voting) -> CatalogServer | OrderServer:
         names = tuple(other.name for other in self._cluster.tier(self._node.role))
         place = Place(self._node.name, names, {other.name: other.url for other in self._cluster.nodes})
-        common = (place, store, boot, self._links, self._reactor, self._failed)
+        membership = voting.membership(str(self._node.role))
+        common = (place, store, boot, self._links, self._reactor, self._failed, membership)
         server: CatalogServer | OrderServer
         driver: ReplicatedCatalog | ReplicatedOrders
         if self._node.role is Role.CATALOG:
-            driver = catalog = ReplicatedCatalog(*common)
+            driver = catalog = ReplicatedCatalog(*common, alone_since=self._alone_since)
             server = self._catalog_server(catalog)
         else:
-            driver = orders = ReplicatedOrders(*common)
+            driver = orders = ReplicatedOrders(*common, alone_since=self._alone_since)
             server = self._order_server(orders)
         self._metrics.watch("writes", lambda: driver.replica.queued)
         self._metrics.watch("reads that wait for a commit", lambda: driver.replica.readers)
@@ -157,7 +230,7 @@ class NodeService(MultiService):
             self._cluster,
             self._node,
             ledger,
-            ledger.receive,
+            self._receive,
             self._reactor,
             self._secrets,
             self._metrics,
@@ -169,7 +242,7 @@ class NodeService(MultiService):
             self._cluster,
             self._node,
             ledger,
-            ledger.receive,
+            self._receive,
             self._links,
             self._client,
             self._reactor,
@@ -186,19 +259,25 @@ class NodeService(MultiService):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
+        if self._witnessing is not None:
+            self._witnessing.stopService()
         if self._driver is not None:
             await self._driver.stop()
         await self._port.stopService()
         await self._site.drain().addTimeout(DRAIN_SECONDS, self._reactor, lambda result, timeout: None)
         if self._server is not None:
             await self._server.stopService()
+        if self._voting is not None:
+            self._voting.stop()
+        if self._ballots is not None:
+            await self._ballots.close()
         await self._links.close()
         await self._close_agent()
         self.running = False
 
     def _cannot_start(self, failure: Failure) -> None:
         """The database cannot be used: one line, and the end."""
-        if not failure.check(StoreError):
+        if not failure.check(StoreError, WrongCluster):
             log.failure("{node} cannot start", failure, node=self._node.name)
         self._end(1, f"{self._node.name} cannot start: {failure.getErrorMessage()}")
 

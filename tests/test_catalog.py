@@ -156,7 +156,7 @@ def test_a_replica_that_has_not_caught_up_has_no_table_and_serves_nothing(opens:
     assert (book.status, book.headers["retry-after"]) == (503, "1")
     health = cluster.get("catalog-0", "/health")
     assert (health.status, health.json["state"]) == (503, "INIT")
-    assert "caught up" in health.json["message"]
+    assert "starting again" in health.json["message"]
 
 
 def test_health_and_cluster_of_a_replica_that_serves(tier: MemoryCluster) -> None:

@@ -77,6 +77,7 @@ def test_a_replica_starts_again_from_what_it_had(path: str) -> None:
     boot = booted(path)
     assert boot == Boot(
         incarnation=2,
+        previous=1,
         view=view,
         member=True,
         last=(sell_step(4)[0], sell_step(5)[0]),
@@ -111,8 +112,8 @@ def test_the_settings_that_durability_rests_on_are_in_force(path: str) -> None:
         names = ("journal_mode", "synchronous", "busy_timeout", "locking_mode")
         return [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in names]
 
-    assert now_of(store._pool.runWithConnection(pragmas)) == ["wal", 2, 5000, "normal"]
-    assert (store._pool.min, store._pool.max) == (1, 1)
+    assert now_of(store._file._pool.runWithConnection(pragmas)) == ["wal", 2, 5000, "normal"]
+    assert (store._file._pool.min, store._file._pool.max) == (1, 1)
 
 
 def test_several_batches_in_one_commit_leave_the_last_rows_and_the_last_undo(path: str) -> None:
@@ -262,7 +263,7 @@ def test_a_batch_that_does_not_follow_is_refused(path: str) -> None:
 
 def test_a_full_disk_breaks_the_store_and_keeps_what_was_confirmed(path: str) -> None:
     store = filled(path, 3)
-    now_of(store._pool.runWithConnection(lambda c: c.execute("PRAGMA max_page_count = 1").fetchone()))
+    now_of(store._file._pool.runWithConnection(lambda c: c.execute("PRAGMA max_page_count = 1").fetchone()))
     big = batch(4, *(sale(f"big{i}" + "x" * 1000) for i in range(100)))
     with pytest.raises(StoreBroken, match="full"):
         now_of(store.commit(4, [big], []))
@@ -463,8 +464,8 @@ async def test_sqlite_is_never_called_on_the_reactor_thread(path: str, sqlite_th
     await store.close()
     assert len(sqlite_threads) == 1
     store = await Store.open(path, "catalog", reactor)
-    store._pool.close()  # as when the reactor shuts down while it is open
-    assert store._pool.connections == {}
+    store._file._pool.close()  # as when the reactor shuts down while it is open
+    assert store._file._pool.connections == {}
     assert len(sqlite_threads) <= 2
     assert threading.get_ident() not in sqlite_threads
 

@@ -17,7 +17,9 @@ from pygmy.ledger.driver import Place
 from pygmy.messages.internal import Invalidate, Invalidated, OneWay
 from pygmy.messages.operations import Line, NewBook, OpenStock, Result, Reused, Sell, Sold
 from pygmy.messages.replication import Leave, Update, Validate
+from pygmy.peers import encode
 from pygmy.replication.timing import Timing
+from tests.support.ideal_register import Register
 from tests.support.inline_store import inline_store, now_of
 
 ONE = Sell((Line(1, 1),))
@@ -74,12 +76,11 @@ class Mail:
         self.sent: list[tuple[str, Any]] = []
         self.dead: set[str] = set()
 
-    def send(self, name: str, message: Any) -> None:
-        decoded = _decode(bytes(message))
-        self.sent.append((name, decoded))
-        self._rig.clock.callLater(0.001, self._rig.deliver, self._sender, name, decoded)
-
-    heartbeat = send
+    def tell(self, names: Any, message: Any, heartbeat: bool = False) -> None:
+        for name in names:
+            decoded = _decode(bytes(encode(message)))
+            self.sent.append((name, decoded))
+            self._rig.clock.callLater(0.001, self._rig.deliver, self._sender, name, decoded)
 
 
 class Rig:
@@ -91,6 +92,7 @@ class Rig:
         self.path = path
         self.names = names
         self.timing = timing or Timing()
+        self.register = Register(names)
         self.up: set[str] = set()
         self.stores: dict[str, Held] = {}
         self.mail: dict[str, Mail] = {}
@@ -107,6 +109,7 @@ class Rig:
         place = Place(name, self.names, {n: f"http://{n}" for n in (*self.names, "front-0")})
         ledger = ReplicatedCatalog(
             place, held, boot, mail, self.clock, lambda failure: self.failed.append((name, failure)),
+            self.register.membership,
             now=self.clock.seconds, wall=lambda: WALL + round(self.clock.seconds() * 1000), timing=self.timing,
         )  # fmt: skip
         self.stores[name], self.mail[name], self.ledgers[name] = held, mail, ledger

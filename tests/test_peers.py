@@ -296,9 +296,9 @@ def test_heartbeats_wait_behind_nothing(peer):
     )
     for n in range(5):
         outcome(links.call("catalog-0", ASK, "r", 5.0))
-        links.send("catalog-0", Invalidated(n))
+        links.tell(["catalog-0"], Invalidated(n))
         peer.flush()
-    links.heartbeat("catalog-0", Invalidated(99))
+    links.tell(["catalog-0"], Invalidated(99), heartbeat=True)
     peer.flush()
     assert peer.received == [Invalidated(99)]
     links.close()
@@ -384,8 +384,8 @@ async def test_calls_and_messages_over_tcp(net):
     port = await TCP4ServerEndpoint(net, 0, interface="127.0.0.1").listen(site)
     url = f"http://127.0.0.1:{port.getHost().port}"
     links = Links.on_reactor({"a": url}, "me", SECRETS.cluster, net)
-    links.send("a", Invalidated(1))
-    links.heartbeat("a", Invalidated(2))
+    links.tell(["a"], Invalidated(1))
+    links.tell(["a"], Invalidated(2), heartbeat=True)
     answers = [links.call("a", ASK, "r", 5.0) for _ in range(3)]
     answers[2].addErrback(lambda failure: failure.value)
     while len(calls) < 3 or len(received) < 2:

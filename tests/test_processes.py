@@ -302,7 +302,6 @@ def pausing(tmp_path: Path) -> Iterator[Processes]:
         yield store
 
 
-@pytest.mark.xfail(reason="both sides of a pause may decide a view: needs the register")
 @pytest.mark.parametrize("victim", ["catalog-0", "catalog-1"])
 def test_the_store_goes_on_without_a_frozen_catalog_which_shows_nothing_stale_once_thawed(
     pausing: Processes, victim: str

@@ -17,6 +17,8 @@ from pygmy.messages.register import (
     RegisterRequest,
     Seen,
     Standing,
+    Vote,
+    VoterState,
 )
 from pygmy.messages.replication import View
 from pygmy.replication.effects import Send
@@ -24,7 +26,7 @@ from pygmy.replication.founding import Founding, WrongCluster, check_charter
 from pygmy.replication.proposer import Outcome, Proposer
 from pygmy.replication.readmission import Readmission
 from pygmy.replication.timing import DEFAULT
-from pygmy.replication.voter import Keep, Vote, Voter, VoterState, answer
+from pygmy.replication.voter import Keep, Voter, answer
 from tests.support.register_cluster import BUGS, LARGE, Cluster, Violation
 
 FIRST = View(1, 0, {"a": 1}, frozenset("a"), "a")

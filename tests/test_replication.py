@@ -35,85 +35,23 @@ from pygmy.messages.replication import (
     Took,
     Update,
     Validate,
-    Version,
     View,
-    ViewTell,
 )
 from pygmy.replication import views
-from pygmy.replication.core import Core
 from pygmy.replication.effects import Abandon, Answer, Fetch, Recheck, SaveView, Send, Store, Synced
 from pygmy.replication.leases import NEVER, Leases
 from pygmy.replication.log import Log, LogBroken, chained, digest_of, result_of
 from pygmy.replication.replica import Found, Replica
 from pygmy.replication.sessions import Sessions
 from pygmy.replication.timing import Timing
-from pygmy.replication.views import birth
 from pygmy.state.stock import Stock, item_key
+from tests.support.ideal_register import Register
 
 STEP = 0.05
 WALL = 1_700_000_000_000
 ONE = Sell((Line(1, 1),))
 STOCK = OpenStock((NewBook("One", "t", 3000, 100, 1), NewBook("Two", "u", 2000, 50, 2)), "digest")
 KEY = frozenset({item_key(1)})
-
-
-class Register:
-    """The register of the tier's view, ideal: whoever reaches it is answered at once."""
-
-    def __init__(self, names: tuple[str, ...]) -> None:
-        self.names = names
-        self.value: View | None = None
-        self.history: list[View] = []
-        self.unreachable: set[str] = set()
-        self._newborn: dict[str, int] = {}
-
-    def look(self, name: str, incarnation: int) -> View | None:
-        if self.value is None:
-            self._newborn[name] = incarnation
-            if len(self._newborn) == len(self.names):
-                self.put(birth(self._newborn))
-        return self.value
-
-    def put(self, view: View) -> None:
-        self.value = view
-        self.history.append(view)
-
-    def members(self) -> list[dict[str, int]]:
-        """Who was in the view, epoch by epoch."""
-        return [view.members for view in self.history if view.gen == 0]
-
-
-class Membership:
-    """A node's way to the register."""
-
-    def __init__(self, register: Register, core: Core, known: View | None, on_value: Callable[[View], None]) -> None:
-        self._register, self._core, self._on_value = register, core, on_value
-        self.known = known
-
-    def heard(self, node: str) -> None:
-        pass
-
-    def tick(self) -> None:
-        pass
-
-    def receive(self, sender: str, message: Any) -> None:
-        self.read()
-
-    def read(self) -> None:
-        register, core = self._register, self._core
-        if core.me not in register.unreachable:
-            value = register.look(core.me, core.incarnation)
-            if value is not None:
-                self.known = value
-                self._on_value(value)
-
-    def change(self, expected: Version, new: View) -> None:
-        register = self._register
-        if self._core.me not in register.unreachable:
-            if register.value is not None and register.value.number == expected:
-                register.put(new)
-                self._core.ask_all(ViewTell(self._core.incarnation, new))
-            self.read()
 
 
 class Node:
@@ -137,7 +75,7 @@ class Node:
             self.log.append(batch)
         self.replica = Replica(
             self.name, self.net.names, self.incarnation, self.log, self.view, self.net.now, self.net.timing,
-            lambda *args: Membership(self.net.register, *args), emptied=not self.member,
+            self.net.register.membership, previous=self.incarnation - 1, emptied=not self.member,
         )  # fmt: skip
         self.stores: list[Store] = []
         self.answers: dict[int, Any] = {}

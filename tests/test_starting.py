@@ -20,7 +20,9 @@ MEMBER = {"Authorization": f"Bearer {SECRETS.cluster}"}
 def ask(method, path, headers=None):
     """(status, type, body)."""
     metrics = Metrics("catalog", "catalog-0")
-    agent = RequestTraversalAgent(starting_resource(CLUSTER, CLUSTER.catalogs[0], SECRETS, metrics, Clock()))
+    agent = RequestTraversalAgent(
+        starting_resource(CLUSTER, CLUSTER.catalogs[0], lambda *_: None, SECRETS, metrics, Clock())
+    )
     got = []
 
     def read(response):

@@ -41,6 +41,12 @@ def head(cursor: sqlite3.Cursor) -> Version:
     return last or GENESIS
 
 
+def settled(cursor: sqlite3.Cursor) -> tuple[int, str] | None:
+    """Seq and hash of the last batch but one."""
+    found = cursor.execute("SELECT seq, hash FROM batches ORDER BY seq DESC LIMIT 1 OFFSET 1").fetchone()
+    return None if found is None else (int(found[0]), str(found[1]))
+
+
 def commit(cursor: sqlite3.Cursor, tier: Tier, cut: int, batches: Sequence[Batch], changes: Sequence[Change]) -> None:
     """Drop what has seq >= cut, append the batches, bring the rows to where these changes leave them.
 

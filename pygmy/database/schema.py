@@ -1,5 +1,7 @@
 """The tables, as numbered steps: step n of a tier is `schema/000n_log.sql` followed by `schema/000n_<tier>.sql`.
 
+A voter's file has no log, only `schema/000n_voter.sql`.
+
 The number of the last step done is the file's user_version. A step, once released, never changes.
 """
 
@@ -8,41 +10,55 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from typing import Literal
 
 from pygmy.database.errors import StoreBroken, StoreMismatch
-from pygmy.messages.operations import Tier
 
 APPLICATION = 0x5059474D  # "PYGM", so that `file` and we can tell whose database it is
-_STEP = re.compile(r"([0-9]{4})_(log|catalog|order)\.sql")
+_STEP = re.compile(r"([0-9]{4})_(log|catalog|order|voter)\.sql")
+Kind = Literal["catalog", "order", "voter"]
 Steps = Sequence[str]
+_PARTS = {"catalog": ("log", "catalog"), "order": ("log", "order"), "voter": ("voter",)}
+_WHAT = {"catalog": "the catalog tier", "order": "the order tier", "voter": "a node's vote"}
 
 
-def steps(tier: Tier, directory: Traversable | None = None) -> Steps:
+def steps(kind: Kind, directory: Traversable | None = None) -> Steps:
     """The SQL of each step, from 1 on; `directory` defaults to the packaged one."""
     parts: dict[int, dict[str, str]] = {}
     for file in (directory or files("pygmy.database") / "schema").iterdir():
         name = _STEP.fullmatch(file.name)
-        if name and name[2] in ("log", tier):
+        if name and name[2] in _PARTS[kind]:
             parts.setdefault(int(name[1]), {})[name[2]] = file.read_text("utf-8")
     if sorted(parts) != list(range(1, len(parts) + 1)):
         raise StoreBroken(f"the schema's steps are not numbered 1 to {len(parts)}: {sorted(parts)}")
-    return [parts[n].get("log", "") + parts[n].get(tier, "") for n in range(1, len(parts) + 1)]
+    return ["".join(parts[n].get(part, "") for part in _PARTS[kind]) for n in range(1, len(parts) + 1)]
 
 
-def prepare(connection: sqlite3.Connection, path: str, tier: Tier, steps: Steps) -> None:
-    """Check that the file is ours to use, switch it to WAL and bring its schema up to date.
+def prepare(connection: sqlite3.Connection, path: str, kind: Kind, node: str, steps: Steps) -> None:
+    """Check that the file is this node's to use, switch it to WAL and bring its schema up to date.
 
-    StoreMismatch for a sound file that is not; StoreBroken where WAL cannot be used. An upgrade is one transaction.
+    `node` "": whose file it is does not matter. StoreMismatch for a sound file that is not to be used; StoreBroken
+    where WAL cannot be used. An upgrade is one transaction.
     """
     version = _check(connection, path, len(steps))
     mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
     if mode != "wal" and path != ":memory:":
         raise StoreBroken(f"{path}: this file system does not carry SQLite's write-ahead log")
     if version < len(steps):
-        _upgrade(connection, tier, version, steps)
-    (found,) = connection.execute("SELECT value FROM meta WHERE key = 'tier'").fetchone()
-    if found != tier:
-        raise StoreMismatch(f"{path} is a database of the {found} tier, not of the {tier} tier")
+        _upgrade(connection, kind, version, steps)
+    found = _fact(connection, "tier")
+    if found != kind:
+        raise StoreMismatch(f"{path} is a database of {_WHAT.get(str(found), found)}, not of {_WHAT[kind]}")
+    owner = _fact(connection, "node")
+    if owner is None and node:
+        connection.execute("INSERT INTO meta VALUES ('node', ?)", (node,))
+    elif owner != node and node:
+        raise StoreMismatch(f"{path} is the database of {owner}, not of {node}")
+
+
+def _fact(connection: sqlite3.Connection, key: str) -> str | None:
+    found = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+    return None if found is None else str(found[0])
 
 
 def _check(connection: sqlite3.Connection, path: str, newest: int) -> int:
@@ -58,14 +74,14 @@ def _check(connection: sqlite3.Connection, path: str, newest: int) -> int:
     return int(version)
 
 
-def _upgrade(connection: sqlite3.Connection, tier: Tier, version: int, steps: Steps) -> None:
+def _upgrade(connection: sqlite3.Connection, kind: Kind, version: int, steps: Steps) -> None:
     connection.execute("BEGIN IMMEDIATE")
     try:
         for sql in steps[version:]:
             for statement in _statements(sql):
                 connection.execute(statement)
         if not version:
-            connection.execute("INSERT INTO meta VALUES ('tier', ?)", (tier,))
+            connection.execute("INSERT INTO meta VALUES ('tier', ?)", (kind,))
         connection.execute(f"PRAGMA user_version = {len(steps)}")
         connection.execute(f"PRAGMA application_id = {APPLICATION}")
         connection.execute("COMMIT")

@@ -23,10 +23,11 @@ from pygmy.messages.internal import Invalidate, Invalidated, OneWay
 from pygmy.messages.operations import Operation, Result
 from pygmy.messages.register import FoundingMessage, RegisterRequest
 from pygmy.messages.replication import Grant, Heartbeat
-from pygmy.peers import Links, encode
+from pygmy.peers import Links
 from pygmy.replication.effects import Abandon, Answer, Effect, Fetch, Note, Recheck, SaveView, Send, Synced
 from pygmy.replication.effects import Store as StoreEffect
 from pygmy.replication.log import Log, result_of
+from pygmy.replication.membership import MembershipFactory
 from pygmy.replication.replica import Found, Replica
 from pygmy.replication.timing import DEFAULT, Timing
 from pygmy.state.machine import Machine
@@ -60,7 +61,7 @@ class Driver:
     """Runs one replica. The tiers' ledgers derive from it.
 
     `failed` is called once, with the reason, when this node must not go on: a commit failed, or its log has turned
-    out to differ from what was chosen.
+    out to differ from what was chosen. `membership` is where it takes its views from; `alone_since` as in `Replica`.
     """
 
     def __init__(
@@ -72,7 +73,9 @@ class Driver:
         links: Links,
         clock: IReactorTime,
         failed: Callable[[Failure], None],
+        membership: MembershipFactory,
         *,
+        alone_since: float | None = None,
         now: Callable[[], float] = boottime,
         wall: Callable[[], int] = utc_milliseconds,
         timing: Timing = DEFAULT,
@@ -87,7 +90,17 @@ class Driver:
         self._timing = timing
         newest = Log(machine, boot.last, timing.window)
         self.replica = Replica(
-            place.me, place.tier, boot.incarnation, newest, boot.view, now(), timing, emptied=not boot.member
+            place.me,
+            place.tier,
+            boot.incarnation,
+            newest,
+            boot.view,
+            now(),
+            timing,
+            membership,
+            previous=boot.previous,
+            emptied=not boot.member,
+            alone_since=alone_since,
         )
         self._todo: deque[Effect | Callable[[], None]] = deque()
         self._busy = False
@@ -295,11 +308,7 @@ class Driver:
                 effect()
 
     def _send(self, effect: Send) -> None:
-        message = encode(effect.message)
-        post = self._links.heartbeat if isinstance(effect.message, Heartbeat | Grant) else self._links.send
-        for name in effect.to:
-            if name in self._place.urls:
-                post(name, message)
+        self._links.tell(effect.to, effect.message, heartbeat=isinstance(effect.message, Heartbeat | Grant))
 
     def _commit(self, effect: StoreEffect) -> None:
         """P6 (and P5 at the owner): commit, invalidate, acknowledge."""

@@ -91,6 +91,27 @@ class Charter(Struct, frozen=True):
     complete: bool = False
 
 
+# ---- what a voter keeps
+
+
+class Vote(Struct, frozen=True):
+    """What an acceptor must not forget about one register."""
+
+    promised: Ballot = NO_BALLOT
+    accepted: Ballot = NO_BALLOT
+    value: View | None = None
+
+
+class VoterState(Struct, frozen=True):
+    """All that a voter must not forget. A register without a vote is one that it must abstain from."""
+
+    charter: Charter | None = None
+    votes: dict[str, Vote] = {}
+
+
+# ---- finding out who is who
+
+
 class Census(Struct, frozen=True, tag="register_census"):
     """Who are you? The sender's own charter (None: it is newborn)."""
 

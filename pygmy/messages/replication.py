@@ -81,13 +81,6 @@ class ViewTell(Struct, frozen=True, tag="view_tell"):
     known: View | None
 
 
-class ViewChange(Struct, frozen=True, tag="view_change"):
-    """Put `new` in place of the view numbered `expected` (None: of no view at all)."""
-
-    expected: Version | None
-    new: View
-
-
 # ---- leases and failure detection
 
 
@@ -223,7 +216,7 @@ class QueryValidate(Struct, frozen=True, tag="query_validate"):
     version: Version
 
 
-ViewMessage = ViewAsk | ViewTell | ViewChange
+ViewMessage = ViewAsk | ViewTell
 ReplicaMessage = (
     ViewMessage
     | Heartbeat

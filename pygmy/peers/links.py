@@ -1,6 +1,6 @@
 """All links of a node."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from msgspec import Raw
@@ -10,15 +10,17 @@ from twisted.internet.interfaces import IReactorTime
 
 from pygmy.messages.internal import AnswerBody, CallBody, OneWay
 from pygmy.peers.client import http_client, pooled_agent
-from pygmy.peers.link import Link
+from pygmy.peers.link import Link, encode
 
 
 class Links:
     """All links of a node, by the other node's name: for messages and calls, and a lane for heartbeats.
 
     Heartbeats have connections of their own and wait behind nothing; of those that a stuck peer has not taken, only
-    the newest few are kept.
+    the newest few are kept. What a node tells itself gets to `deliver` in a later turn of the reactor.
     """
+
+    deliver: Callable[[str, OneWay], None] | None = None
 
     def __init__(
         self,
@@ -39,6 +41,8 @@ class Links:
                 for name, url in urls.items()
             }
 
+        self._me = sender
+        self._clock = clock
         self._main = lane(main, width, limit, 3.0)
         self._heartbeats = lane(heartbeats, 1, 8, 1.0)
         self._close = close
@@ -64,13 +68,23 @@ class Links:
     def __getitem__(self, name: str) -> Link:
         return self._main[name]
 
-    def send(self, name: str, message: OneWay | Raw) -> None:
-        """One way to a node."""
-        self._main[name].send(message)
+    def tell(self, names: Iterable[str], message: OneWay, *, heartbeat: bool = False) -> None:
+        """One way to each of these nodes; `heartbeat`: on the connections that wait behind nothing.
 
-    def heartbeat(self, name: str, message: OneWay | Raw) -> None:
-        """One way on the connection that waits behind nothing."""
-        self._heartbeats[name].send(message)
+        It is encoded once. A name that is no node's is left out.
+        """
+        lane = self._heartbeats if heartbeat else self._main
+        encoded: Raw | None = None
+        for name in names:
+            if name in lane:
+                encoded = encoded or encode(message)
+                lane[name].send(encoded)
+            elif name == self._me:
+                self._clock.callLater(0, self._deliver, message)
+
+    def _deliver(self, message: OneWay) -> None:
+        if self.deliver is not None:
+            self.deliver(self._me, message)
 
     def call(self, name: str, body: CallBody, request_id: str, timeout: float) -> "Deferred[AnswerBody]":
         """As `Link.call`."""

@@ -57,6 +57,10 @@ class Founding:
         """True once this node belongs to a cluster."""
         return self.charter is not None and self.charter.complete
 
+    def awaited(self) -> tuple[str, ...]:
+        """Who has not answered this newborn yet."""
+        return () if self.complete else tuple(node for node in self._others if node not in self._newborn)
+
     def tick(self) -> list[Send | Note]:
         """A newborn asks every other node who it is."""
         if self.complete:

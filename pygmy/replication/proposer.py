@@ -68,12 +68,18 @@ class Proposer:
         self._send = send
         self._life = life
         self._n = 0
+        self._voices = 0
         self._round: _Round | None = None
 
     @property
     def busy(self) -> bool:
         """True while a round is under way."""
         return self._round is not None
+
+    @property
+    def voices(self) -> int:
+        """How many voters have answered the question that is out now, or that was given up last."""
+        return max(self._voices, 0 if self._round is None else len(self._round.answers))
 
     # ---- starting and ending
 
@@ -94,6 +100,7 @@ class Proposer:
     def give_up(self) -> Outcome:
         """End the round under way here. Once its value is on its way, it may still be chosen."""
         sent = self._round is not None and isinstance(self._round.question, Accept)
+        self._voices = 0 if self._round is None else len(self._round.answers)
         self._round = None
         return Outcome("unknown" if sent else "conflict")
 

@@ -1,4 +1,4 @@
-"""The membership that is right for partitions too: the tier's view lives in a replicated register (V0, V1).
+"""The tier's view lives in a replicated register (V0, V1), which decides rightly whatever crashes or is cut off.
 
 Its voters are all nodes of the cluster, front ends included, so a tier of two can tell a dead peer from a cut wire.
 A change is a compare-and-set on (epoch, gen); one whose outcome is unknown is followed by reads until it is known.
@@ -10,7 +10,7 @@ from random import Random
 from msgspec import Struct
 
 from pygmy.messages.register import RegisterReply
-from pygmy.messages.replication import Version, View, ViewAsk, ViewChange, ViewMessage, ViewTell
+from pygmy.messages.replication import Version, View, ViewAsk, ViewMessage, ViewTell
 from pygmy.replication import views
 from pygmy.replication.backoff import Backoff
 from pygmy.replication.core import Core
@@ -47,21 +47,22 @@ class RegisterMembership:
         voters: tuple[str, ...],
         cluster_id: Callable[[], str | None],
         random: Random,
+        awaited: Callable[[], tuple[str, ...]],
     ) -> None:
         self._core = core
         self._on_value = on_value
         self._cluster_id = cluster_id
+        self._awaited = awaited
         self.known = known
         self._proposer = Proposer(register, core.me, voters, core.ask_voters, random, core.timing.round_life)
         self._register = register
         self._backoff = Backoff(random, core.timing.heartbeat, 4 * core.timing.heartbeat)
+        self._voters = voters
         self._goal: _Goal | None = None
+        self._asking_since = core.now  # since when there has been no answer from a majority
         self._told: dict[str, ViewTell] = {}  # what the other nodes of the tier say, for the first view
 
     # ---- the interface
-
-    def heard(self, node: str) -> None:
-        """A register needs no failure detector."""
 
     def read(self) -> None:
         """Read the register, unless what is under way will tell as much."""
@@ -93,16 +94,26 @@ class RegisterMembership:
             case ViewTell():
                 self._told[sender] = message
                 self._hear_of(message.known)
-            case ViewChange():
-                pass  # a wish of the simple membership
             case _ if message.register == self._register:
                 outcome = self._proposer.receive(sender, message, self._core.now)
                 if outcome is not None:
                     self._ended(outcome)
 
+    def why(self) -> str:
+        """One sentence on why the view can be neither read nor changed; "" where it can."""
+        if self._cluster_id() is None:
+            missing = ", ".join(self._awaited())
+            return f"The cluster has not been founded yet{f': it waits for {missing}' if missing else ''}."
+        if self._goal is None or self._core.now - self._asking_since < 2 * self._core.timing.round_life:
+            return ""
+        voices, voters = self._proposer.voices, len(self._voters)
+        return f"No majority of the nodes answers (only {voices} of {voters}), so the tier's view cannot be decided."
+
     # ---- rounds
 
     def _pursue(self, goal: _Goal) -> None:
+        if self._goal is None:
+            self._asking_since = self._core.now
         self._goal = goal
         self._backoff.reset()
         self._try_again()
@@ -166,12 +177,16 @@ class RegisterMembership:
 
 
 def replicated(
-    register: str, voters: tuple[str, ...], cluster_id: Callable[[], str | None], random: Random
+    register: str,
+    voters: tuple[str, ...],
+    cluster_id: Callable[[], str | None],
+    random: Random,
+    awaited: Callable[[], tuple[str, ...]] = tuple,
 ) -> MembershipFactory:
     """What `Replica` makes its membership with: the register of this name, with all nodes of the cluster as voters.
 
-    `cluster_id` is that of this node's own voter (`Voter.cluster_id`).
+    `cluster_id` and `awaited` are those of this node's own voter (`Voter`).
     """
     return lambda core, known, on_value: RegisterMembership(
-        core, known, on_value, register, voters, cluster_id, random
+        core, known, on_value, register, voters, cluster_id, random, awaited
     )

@@ -38,14 +38,13 @@ from pygmy.messages.replication import (
     ViewAsk,
     ViewTell,
 )
-from pygmy.messages.replication import ViewChange as ViewChangeMessage
 from pygmy.replication.core import Core
 from pygmy.replication.effects import Abandon, Effect, Fetch
 from pygmy.replication.log import Log, LogBroken, digest_of
-from pygmy.replication.membership import MembershipFactory, SimpleMembership
+from pygmy.replication.membership import MembershipFactory
 from pygmy.replication.ownership import Ownership
-from pygmy.replication.timing import DEFAULT, Timing
-from pygmy.replication.viewchange import ViewChange
+from pygmy.replication.timing import Timing
+from pygmy.replication.viewchange import Past, ViewChange
 from pygmy.replication.writes import Waiting, Writes
 
 
@@ -68,7 +67,9 @@ class Heard(Struct, frozen=True):
 class Replica:
     """A replica named `me` of the tier of these nodes, in this incarnation, with this log.
 
-    `emptied`: its disk has taken part in no view yet. It is newborn, or its disk was lost with all it held.
+    `previous` is the incarnation of its disk's last start (0: none). `emptied`: its disk has taken part in no view
+    yet; it is newborn, or its disk was lost with all it held. `alone_since` (s): by then every earlier process of
+    this node had ended (default: now).
     """
 
     def __init__(
@@ -79,15 +80,18 @@ class Replica:
         log: Log,
         known: View | None,
         now: float,
-        timing: Timing = DEFAULT,
-        membership: MembershipFactory = SimpleMembership,
+        timing: Timing,
+        membership: MembershipFactory,
         *,
-        emptied: bool = False,
+        previous: int,
+        emptied: bool,
+        alone_since: float | None = None,
     ) -> None:
         self._core = Core(me, tier, incarnation, log, now, timing)
         self._ownership = Ownership(self._core)
         self._writes = Writes(self._core, self._ownership)
-        self._change = ViewChange(self._core, self._ownership, self._writes, known, emptied, membership)
+        past = Past(previous, emptied, now if alone_since is None else alone_since)
+        self._change = ViewChange(self._core, self._ownership, self._writes, known, past, membership)
         self._heads: dict[str, Version] = {}  # of the peers, as their heartbeats tell: for people
 
     # ---- inputs
@@ -117,7 +121,6 @@ class Replica:
         elif isinstance(message, RegisterReply):
             self._change.membership.receive(sender, message)
         elif sender in core.others:
-            self._change.membership.heard(sender)
             self._dispatch(sender, message)
         return self._drain()
 
@@ -176,7 +179,7 @@ class Replica:
             case Grant():
                 if core.mode != "INIT" and message.epoch == core.epoch:
                     core.leases.extend(sender, message.sent, core.now)
-            case ViewAsk() | ViewTell() | ViewChangeMessage():
+            case ViewAsk() | ViewTell():
                 change.membership.receive(sender, message)
             case Probe():
                 change.on_probe(sender, message)
@@ -341,9 +344,12 @@ class Replica:
         core = self._core
         if core.leaving:
             return "The node is shutting down."
+        if core.lease_left() > 0:
+            return ""
+        stuck = self._change.membership.why()
         match core.mode:
             case "INIT":
-                return "The node has not caught up with its tier yet."
+                return stuck or self._change.awaits()
             case "SYNC":
-                return "The tier is changing its members."
-        return "" if core.lease_left() > 0 else "The node's read lease has run out: it does not hear its peers."
+                return "The tier is changing its members." + (f" {stuck}" if stuck else "")
+        return "The node's read lease has run out: it does not hear its peers." + (f" {stuck}" if stuck else "")

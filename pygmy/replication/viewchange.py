@@ -34,6 +34,14 @@ class Seen(Struct):
     at: float
 
 
+class Past(Struct):
+    """What a replica brings along from before its start; see `pygmy.replication.replica.Replica`."""
+
+    previous: int
+    emptied: bool
+    alone_since: float
+
+
 class ViewChange:
     """The mode of a replica and all that moves it."""
 
@@ -43,7 +51,7 @@ class ViewChange:
         ownership: Ownership,
         writes: Writes,
         known: View | None,
-        emptied: bool,
+        past: Past,
         membership: MembershipFactory,
     ) -> None:
         self._core = core
@@ -57,8 +65,9 @@ class ViewChange:
         self._status: dict[str, Seen] = {}
         self._init_since = core.now
         # Before this an earlier incarnation may have granted leases that nobody remembers.
-        self._unsure_since = core.now
-        self._emptied = emptied
+        self._unsure_since = past.alone_since
+        self._previous = past.previous
+        self._emptied = past.emptied
         self._wait_until = NEVER
         self._in_sync = False
         self._synced: set[str] = set()
@@ -88,6 +97,8 @@ class ViewChange:
         """The register has answered."""
         core = self._core
         self._change_open_since = None
+        if self._previous < view.members.get(core.me, 0) < core.incarnation:
+            self._emptied = True  # it has taken part since this disk was last started: another disk has
         self._install(view)
         if core.mode != "INIT" or core.leaving:
             return
@@ -140,7 +151,8 @@ class ViewChange:
 
     def _enter(self, view: View) -> None:
         core = self._core
-        core.mode, core.view, self._emptied = "SYNC", view, False
+        core.mode, core.view = "SYNC", view
+        self._previous, self._emptied = core.incarnation, False
         core.leases.start_listening(core.peers(), core.now)
         until = core.leases.outsiders_until(view.members)
         # Before the first epoch nobody granted anything.
@@ -324,6 +336,21 @@ class ViewChange:
             if node in others and self._status[node].emptied == self._emptied
         }
         self._swap(view, views.with_members(view, {core.me: core.incarnation, **reached}))
+
+    def awaits(self) -> str:
+        """One sentence on what an INIT node waits for."""
+        core, view = self._core, self._known
+        if view is None:
+            return "The tier has no view yet: every server of it has to be there once."
+        if any(node in view.members for node in self._recent("RUNNING")):
+            return "The node has not caught up with its tier yet."
+        here = {node for node in self._recent("INIT") if not self._status[node].emptied}
+        missing = ", ".join(sorted(view.sources - here - {core.me}))
+        if core.me in view.sources and not self._emptied:
+            return "The tier is starting again" + (f", if need be without {missing}." if missing else ".")
+        return (
+            f"The tier is down, and this node lacks what was acknowledged last. It waits for {missing or 'others'}."
+        )
 
     # ---- V8: leave
 

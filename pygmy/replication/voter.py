@@ -9,11 +9,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from pygmy.messages.register import (
-    NO_BALLOT,
     Accept,
     Accepted,
-    Ballot,
-    Charter,
     FoundingMessage,
     Look,
     Nack,
@@ -23,27 +20,13 @@ from pygmy.messages.register import (
     RegisterReply,
     RegisterRequest,
     Seen,
+    Vote,
+    VoterState,
 )
-from pygmy.messages.replication import View
 from pygmy.replication.effects import Note, Send
 from pygmy.replication.founding import Founding
 from pygmy.replication.readmission import Readmission
 from pygmy.replication.timing import DEFAULT, Timing
-
-
-class Vote(Struct, frozen=True):
-    """What an acceptor must not forget about one register."""
-
-    promised: Ballot = NO_BALLOT
-    accepted: Ballot = NO_BALLOT
-    value: View | None = None
-
-
-class VoterState(Struct, frozen=True):
-    """All that a voter must not forget. A register without a vote is one that it must abstain from."""
-
-    charter: Charter | None = None
-    votes: dict[str, Vote] = {}
 
 
 class Keep(Struct, frozen=True):
@@ -101,6 +84,10 @@ class Voter:
     def votes_for(self, register: str) -> bool:
         """True if this voter takes part; False while it is newborn, or emptied and not re-admitted."""
         return register in self._votes
+
+    def awaited(self) -> tuple[str, ...]:
+        """The nodes without which the cluster cannot be founded, as far as this one has not heard of them."""
+        return self._founding.awaited()
 
     # ---- inputs
 

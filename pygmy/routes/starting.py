@@ -15,7 +15,7 @@ from pygmy.routes.condition import cluster_body, health_body
 from pygmy.routes.table import table_route
 from pygmy.web.app import INTERNAL_PATH, make_app, root_resource
 from pygmy.web.auth import Secrets
-from pygmy.web.internal import Internal
+from pygmy.web.internal import Internal, Receive
 from pygmy.web.metrics import Metrics
 from pygmy.web.problems import answer_problem
 from pygmy.web.status import ClusterBody, Health, common_routes
@@ -24,9 +24,9 @@ WHY = "The node is opening its database."
 
 
 def starting_resource(
-    cluster: Cluster, node: Node, secrets: Secrets, metrics: Metrics, clock: IReactorTime
+    cluster: Cluster, node: Node, receive: Receive, secrets: Secrets, metrics: Metrics, clock: IReactorTime
 ) -> IResource:
-    """What it tells of itself; messages of other nodes are lost, calls and all other requests refused for now."""
+    """What it tells of itself; messages go to `receive`, calls and all other requests are refused for now."""
 
     def health() -> Health:
         return health_body(node, Condition("INIT", WHY, 0, 0))
@@ -41,7 +41,7 @@ def starting_resource(
         table_route("Every row", lambda: "INIT", rows),
         *common_routes(health=health, cluster=seen, metrics=metrics),
     )
-    internal = Internal(secrets, clock, lambda sender, message: None, lambda sender, call: fail(unavailable(WHY)))
+    internal = Internal(secrets, clock, receive, lambda sender, call: fail(unavailable(WHY)))
     app = make_app(routes, secrets=secrets, metrics=metrics)
     paths = {route.path.encode("ascii") for route in routes} | {INTERNAL_PATH, b"/openapi.json"}
     return _ForNow(root_resource(app, internal=internal), frozenset(paths))

@@ -18,6 +18,7 @@ import pygmy.replication.writes
 from pygmy.caching.cache import Leases as HeldLeases
 from pygmy.caching.flights import Flights
 from pygmy.messages.operations import SoldOut
+from pygmy.messages.register import Vote
 from pygmy.messages.replication import Ack, Took, Update
 from pygmy.reconciler import Reconciler, order_of
 from pygmy.replication import views
@@ -29,7 +30,7 @@ from pygmy.replication.replica import Replica
 from pygmy.replication.sessions import Sessions
 from pygmy.replication.sync import Sync
 from pygmy.replication.viewchange import ViewChange
-from pygmy.replication.voter import Vote, Voter
+from pygmy.replication.voter import Voter
 from pygmy.replication.writes import Writes
 from pygmy.state.orders import OrderBook
 from pygmy.state.stock import Stock

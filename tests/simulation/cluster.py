@@ -104,7 +104,6 @@ class Simulation:
         self.emptied = set()  # replicas that have lost their disk and are not sources again yet
         self.clients = Clients(self, shape.rate)
         watch.begin(self.world)
-        watch.make_membership = self._membership
         watch.registers = self.registers
         watch.current_epoch = lambda tier: self.registers[tier].view.epoch
         for node in self.nodes.values():

@@ -89,7 +89,15 @@ class Disk:
         undo = tuple(
             Undo(key, before) for key, before in self.undo[1].items() if tier == "catalog" or isinstance(key, str)
         )
-        return Boot(self.incarnation, self.view, self.member, tuple(self.log[-window:]), (*marks, *books), undo)
+        return Boot(
+            self.incarnation,
+            self.incarnation - 1,
+            self.view,
+            self.member,
+            tuple(self.log[-window:]),
+            (*marks, *books),
+            undo,
+        )
 
 
 class _Job:

@@ -22,7 +22,6 @@ from pygmy.replication.log import Log
 from pygmy.replication.ownership import Ownership
 from pygmy.replication.readmission import Readmission
 from pygmy.replication.register import RegisterMembership
-from pygmy.replication.replica import Replica
 from pygmy.replication.sessions import Sessions
 from pygmy.replication.viewchange import ViewChange
 from pygmy.replication.writes import Writes
@@ -37,7 +36,6 @@ class Watch:
 
     def __init__(self) -> None:
         self.world = World(0)
-        self.make_membership: Callable[..., Any] | None = None
         self.registers: dict[str, Any] = {}
         self.current_epoch: Callable[[str], int] = lambda tier: 0
         self.begin(self.world)
@@ -172,11 +170,6 @@ def _order_of(*args: Any) -> Any:
     return pygmy.order.order_of(*args)
 
 
-def _replica(*args: Any, **kwargs: Any) -> Replica:
-    assert watch.make_membership is not None
-    return Replica(*args, **{**kwargs, "membership": watch.make_membership})
-
-
 # ---- the replicated register
 
 
@@ -255,7 +248,6 @@ def simulated() -> Iterator[None]:
             (pygmy.order, "RECORD_SECONDS", 1.0),
             (pygmy.ledger.driver, "FETCH_BATCHES", 4),
             (pygmy.ledger.driver, "LEAVE_PATIENCE", 1.0),
-            (pygmy.ledger.driver, "Replica", _replica),
             (pygmy.balancing.watch, "get_json", get_json),
             (Logger, "emit", _silent),
             (Logger, "failure", _failure),

@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from pygmy.errors import Problem
 from pygmy.messages.internal import Answer, AnswerBody, Call, CallBody, OneWay, Refused
 from pygmy.peers import LinkDown
-from pygmy.peers.link import problem_of
+from pygmy.peers.link import encode, problem_of
 from tests.simulation.world import World
 
 if TYPE_CHECKING:
@@ -44,18 +44,16 @@ class Network:
     def lost(self, sender: str, to: str) -> bool:
         return (sender, to) in self.cut or self.world.random.random() < self.loss
 
-    def send(self, sender: str, to: str, message: Any) -> None:
-        """One way; perhaps twice, perhaps never."""
+    def send(self, sender: str, to: str, message: Any, wire: Any) -> None:
+        """One way; perhaps twice, perhaps never. `wire` is the form in which it travels."""
         if to not in self.nodes:
             return
-        if isinstance(message, Raw) and not self.wire:
-            message = _ONE_WAY.decode(message)
         if self.dropped and (sender, to, _kind(message)) in self.dropped:
             return
         if sender != to and self.lost(sender, to):
             return
         for _ in range(2 if self.world.random.random() < self.loss else 1):
-            self.world.at(self.delay(), self._deliver, sender, to, message)
+            self.world.at(self.delay(), self._deliver, sender, to, wire)
 
     def _deliver(self, sender: str, to: str, message: Any) -> None:
         node = self.nodes[to]
@@ -94,11 +92,12 @@ class Links:
         self._node = node
         self._clock = node.clock
 
-    def send(self, name: str, message: Any) -> None:
-        if self._clock.alive:
-            self._network.send(self._node.name, name, message)
-
-    heartbeat = send
+    def tell(self, names: Any, message: Any, heartbeat: bool = False) -> None:
+        if not self._clock.alive:
+            return
+        wire = encode(message) if self._network.wire else message
+        for name in names:
+            self._network.send(self._node.name, name, message, wire)
 
     def call(self, name: str, body: CallBody, request_id: str, timeout: float) -> Deferred[AnswerBody]:
         """A call and its answer; each way may fail."""

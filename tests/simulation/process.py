@@ -111,12 +111,10 @@ class Process:
 
     def arrive(self, sender: str, message: Any) -> None:
         """A message: the voter's, the server's, or both's."""
-        if isinstance(message, RegisterMessage):
-            if self.voter is not None:
-                self.voter.receive(sender, message)
-            if not isinstance(message, RegisterReply):
-                return
-        self.receive(sender, message)
+        if self.voter is not None:
+            self.voter.receive(sender, message)
+        elif not isinstance(message, RegisterMessage) or isinstance(message, RegisterReply):
+            self.receive(sender, message)
 
     def receive(self, sender: str, message: Any) -> None:
         self.server.receive(sender, message)
@@ -196,7 +194,7 @@ class CatalogProcess(ReplicaProcess):
 
     def make(self, place: Place, boot: Any, links: Links) -> None:
         self.driver = self.ledger = ReplicatedCatalog(
-            place, self.store, boot, links, self.clock, self.failed, **self.settings()
+            place, self.store, boot, links, self.clock, self.failed, self.sim._membership, **self.settings()
         )
         self.server = build(CatalogServer, self, links, ledger=self.ledger, receive=self.ledger.receive)
         self.server.startService()
@@ -207,7 +205,7 @@ class OrderProcess(ReplicaProcess):
 
     def make(self, place: Place, boot: Any, links: Links) -> None:
         self.driver = self.ledger = ReplicatedOrders(
-            place, self.store, boot, links, self.clock, self.failed, **self.settings()
+            place, self.store, boot, links, self.clock, self.failed, self.sim._membership, **self.settings()
         )
         self.server = build(OrderServer, self, links, ledger=self.ledger, receive=self.ledger.receive)
         self.server.startService()

@@ -72,9 +72,6 @@ class AtomicMembership:
         self._core, self._on_value, self._register, self._node = core, on_value, register, node
         self.known = known
 
-    def heard(self, node: str) -> None:
-        """It needs nobody's word."""
-
     def read(self) -> None:
         self._register.ask(self._node, None, None, self._told)
 
@@ -101,6 +98,9 @@ class AtomicMembership:
         """A member's word that there is a newer view."""
         if isinstance(message, ViewTell) and message.known is not None:
             self._take(message.known, always=False)
+
+    def why(self) -> str:
+        return ""
 
     def tick(self) -> None:
         """Nothing to repeat: whoever asks does so again."""

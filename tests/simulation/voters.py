@@ -7,20 +7,19 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
-from pygmy.messages.register import RegisterMessage
+from pygmy.messages.register import VoterState
 from pygmy.messages.replication import Version, View
-from pygmy.replication.effects import Send
 from pygmy.replication.founding import check_charter
 from pygmy.replication.membership import MembershipFactory
-from pygmy.replication.register import replicated
-from pygmy.replication.voter import Keep, Voter, VoterState
+from pygmy.voting import REGISTERS, Voting
+from tests.simulation.network import Links
 from tests.simulation.world import World
 
 if TYPE_CHECKING:
     from tests.simulation.process import Process
-
-REGISTERS = ("catalog", "order")
 
 
 class VoterProcess:
@@ -30,22 +29,26 @@ class VoterProcess:
         self._process = process
         self._random = Random(process.world.random.random())
         self.state = VoterState()
-        self._unsynced: list[Keep] = []
+        self._unsynced: list[VoterState] = []
 
     def boot(self) -> None:
         """The process starts."""
         process, clock = self._process, self._process.clock
         self._clock, self._free = clock, clock.seconds()
+        self._saving: list[Deferred[None]] = []
         names = tuple(node.name for node in process.sim.cluster.nodes)
         kept = replace(self.state, charter=check_charter(self.state.charter, None, names))
-        timing = process.sim.timing
-        self.voter = Voter(process.name, names, REGISTERS, kept, clock.seconds(), self._random, timing)
-        self._tick()
+        self.voting = Voting(
+            process.name, names, kept, self, Links(process.sim.network, process), clock, lambda _: None, self._failed,
+            random=self._random, now=clock.seconds, timing=process.sim.timing,
+        )  # fmt: skip
+        self.receive = self.voting.inbox(process.receive)
+        self.voting.start()
 
     def crash(self) -> None:
         """Any prefix of what was not confirmed is on disk."""
-        for keep in self._unsynced[: self._process.world.random.randint(0, len(self._unsynced))]:
-            self.state = keep.state or self.state
+        for state in self._unsynced[: self._process.world.random.randint(0, len(self._unsynced))]:
+            self.state = state
         self._unsynced = []
 
     def lose(self) -> None:
@@ -59,33 +62,25 @@ class VoterProcess:
 
     def membership(self, tier: str) -> MembershipFactory:
         """What the replica in this process takes its views from."""
-        names = tuple(node.name for node in self._process.sim.cluster.nodes)
-        return replicated(tier, names, lambda: self.voter.cluster_id, self._random)
+        return self.voting.membership(tier)
 
-    def receive(self, sender: str, message: RegisterMessage) -> None:
-        self._keep(self.voter.receive(sender, message, self._clock.seconds()))
+    def _failed(self, failure: Failure) -> None:
+        self._process.world.violate(f"{self._process.name} stopped: {failure.getTraceback()}")
 
-    def _tick(self) -> None:
-        self._keep(self.voter.tick(self._clock.seconds()))
-        self._clock.callLater(self._process.sim.timing.heartbeat, self._tick)
+    # ---- as pygmy.database.Ballots
 
-    def _keep(self, keep: Keep) -> None:
-        """Store, then send, in order."""
-        if keep.state is None and not keep.then:
-            return
-        self._unsynced.append(keep)
+    def save(self, state: VoterState) -> Deferred[None]:
+        self._unsynced.append(state)
         now = self._clock.seconds()
-        took = 0.0 if keep.state is None else self._random.uniform(0.0005, 0.004)
-        self._free = max(self._free, now) + took
-        self._clock.callLater(self._free - now, self._kept)
+        self._free = max(self._free, now) + self._random.uniform(0.0005, 0.004)
+        saving: Deferred[None] = Deferred()
+        self._saving.append(saving)
+        self._clock.callLater(self._free - now, self._saved)
+        return saving
 
-    def _kept(self) -> None:
-        keep = self._unsynced.pop(0)
-        self.state = keep.state or self.state
-        for effect in keep.then:
-            if isinstance(effect, Send):
-                for to in effect.to:
-                    self._process.sim.network.send(self._process.name, to, effect.message)
+    def _saved(self) -> None:
+        self.state = self._unsynced.pop(0)
+        self._saving.pop(0).callback(None)
 
 
 class ReplicatedRegister:

@@ -8,9 +8,11 @@ import os
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from random import Random
 from typing import Any, NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 from treq.testing import RequestTraversalAgent
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost, ConnectionRefusedError
@@ -23,8 +25,9 @@ from zope.interface import implementer
 
 from pygmy.catalog import CatalogServer
 from pygmy.cluster import Node, Role, parse_cluster
-from pygmy.database import Boot, Store
+from pygmy.database import Ballots, Boot, Store
 from pygmy.frontend import FrontEnd, Settings
+from pygmy.identity import begin, recognize
 from pygmy.ledger.catalog import ReplicatedCatalog
 from pygmy.ledger.driver import Place
 from pygmy.ledger.orders import ReplicatedOrders
@@ -33,7 +36,9 @@ from pygmy.messages.operations import NewBook
 from pygmy.opening import load_books
 from pygmy.order import OrderServer
 from pygmy.peers import Links, http_client
+from pygmy.replication.founding import check_charter
 from pygmy.routes.starting import starting_resource
+from pygmy.voting import Voting
 from pygmy.web.metrics import Metrics
 from tests.support.inline_store import InlineReactor
 from tests.support.shop import ADMIN, MEMBER, SECRETS, Asked
@@ -229,6 +234,8 @@ class MemoryNode:
         self.server: Any = None
         self.driver: Any = None
         self.store: Any = None
+        self.ballots: Any = None
+        self.inbox: Any = None
         self.links: Any = None
         self.metrics: Any = None
 
@@ -240,41 +247,79 @@ class MemoryNode:
         client = http_client(cluster.wire.agent(self.name))
         urls = {other.name: other.url for other in cluster.cluster.nodes if other.name != self.name}
         self.links = Links(urls, self.name, SECRETS.cluster, self.life, main=client, heartbeats=client)
+        self.links.deliver = self._receive
+        self.disk = Disk(self.life, DISK)
         if self.node.role is Role.FRONTEND:
             self.server = FrontEnd(
                 cluster.cluster, self.node, self.links, client, self.life, SECRETS, self.metrics,
-                caching=cluster.caching, settings=Settings(), now=self.life.seconds,
+                caching=cluster.caching, settings=Settings(), now=self.life.seconds, others=self._receive,
             )  # fmt: skip
             self._serve()
         else:
-            self.resource = starting_resource(cluster.cluster, self.node, SECRETS, self.metrics, self.life)
-            self.disk = Disk(self.life, DISK)
-            opening = Deferred.fromCoroutine(self._open(client, self.life))
-            opening.addErrback(self._failed)
+            self.resource = starting_resource(
+                cluster.cluster, self.node, self._receive, SECRETS, self.metrics, self.life
+            )
+        opening = Deferred.fromCoroutine(self._open(client, self.life))
+        opening.addErrback(self._failed)
+
+    def _receive(self, sender: str, message: Any) -> None:
+        if self.inbox is not None:
+            self.inbox(sender, message)
+
+    def _to_replica(self, sender: str, message: Any) -> None:
+        if self.driver is not None:
+            self.driver.receive(sender, message)
 
     async def _open(self, client: Any, life: Life) -> None:
+        """As `pygmy.node` does it."""
+        options: Any = {"now": life.seconds, "threads": self.disk}
+        path = self.path.with_suffix(".voter.db")
+        self.ballots = ballots = await Ballots.open(str(path), self.name, InlineReactor(), **options)
+        if self.node.role is Role.FRONTEND:
+            await self._vote(ballots, None, life)
+            return
         tier: Any = "catalog" if self.node.role is Role.CATALOG else "order"
-        threads: Any = self.disk
-        self.store = await Store.open(str(self.path), tier, InlineReactor(), now=life.seconds, threads=threads)
-        boot = await self.store.boot(1024)
+        self.store = await Store.open(str(self.path), tier, InlineReactor(), node=self.name, **options)
+        file = await recognize(self.store, ballots)
+        voting = await self._vote(ballots, file.identity.cluster_id, life)
+        boot = await begin(self.store, ballots, file, 1024, 0)
         if life.alive:
-            self._make_server(boot, client)
+            self._make_server(boot, client, voting)
 
-    def _make_server(self, boot: Boot, client: Any) -> None:
+    async def _vote(self, ballots: Ballots, cluster_id: str | None, life: Life) -> Voting:
+        kept = await ballots.state()
+        names = tuple(node.name for node in self._cluster.cluster.nodes)
+        kept = replace(kept, charter=check_charter(kept.charter, cluster_id, names))
+
+        def founded(cluster_id: str) -> None:
+            if self.store is not None:
+                self.store.save_cluster(cluster_id)
+
+        voting = Voting(
+            self.name, names, kept, ballots, self.links, life, founded, self._failed,
+            random=Random(self.name), now=life.seconds,
+        )  # fmt: skip
+        if life.alive:
+            self.inbox = voting.inbox(self._to_replica)
+            voting.start()
+        return voting
+
+    def _make_server(self, boot: Boot, client: Any, voting: Voting) -> None:
         cluster, life = self._cluster.cluster, self.life
         names = tuple(other.name for other in cluster.tier(self.node.role))
         place = Place(self.name, names, {other.name: other.url for other in cluster.nodes})
-        common = (place, self.store, boot, self.links, life, self._failed)
+        membership = voting.membership(str(self.node.role))
+        common = (place, self.store, boot, self.links, life, self._failed, membership)
         clocks: Any = {"now": life.seconds, "wall": self._cluster.wall}
         if self.node.role is Role.CATALOG:
             self.driver = ReplicatedCatalog(*common, **clocks)
             self.server = CatalogServer(
-                cluster, self.node, self.driver, self.driver.receive, life, SECRETS, self.metrics, self.books
+                cluster, self.node, self.driver, self._receive, life, SECRETS, self.metrics, self.books
             )
         else:
             self.driver = ReplicatedOrders(*common, **clocks)
             self.server = OrderServer(
-                cluster, self.node, self.driver, self.driver.receive, self.links, client, life, SECRETS,
+                cluster, self.node, self.driver, self._receive, self.links, client, life, SECRETS,
                 self.metrics, life.seconds, self._cluster.wall,
             )  # fmt: skip
         self.driver.start()
@@ -295,11 +340,12 @@ class MemoryNode:
             return
         self.up = self.life.alive = False
         self._cluster.wire.dead(self.name)
-        if self.store is not None:
-            self.store._pool.hang_up()
-            if self.store._lock is not None:
-                self.store._lock.release()
-        self.server = self.driver = self.store = self.resource = None
+        for opened in (self.store, self.ballots):
+            if opened is not None:
+                opened._file._pool.hang_up()
+                if opened._file._lock is not None:
+                    opened._file._lock.release()
+        self.server = self.driver = self.store = self.ballots = self.resource = self.inbox = None
 
     @property
     def mode(self) -> str:

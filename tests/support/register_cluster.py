@@ -11,7 +11,7 @@ from typing import Any, cast
 from msgspec import Struct
 from msgspec.structs import replace
 
-from pygmy.messages.register import RegisterMessage, RegisterReply
+from pygmy.messages.register import RegisterMessage, RegisterReply, Vote, VoterState
 from pygmy.messages.replication import Version, View, ViewMessage
 from pygmy.replication.core import Core
 from pygmy.replication.effects import Effect, Note, Send
@@ -19,7 +19,7 @@ from pygmy.replication.founding import check_charter
 from pygmy.replication.log import Log
 from pygmy.replication.register import RegisterMembership, replicated
 from pygmy.replication.timing import DEFAULT, Timing
-from pygmy.replication.voter import Keep, Vote, Voter, VoterState
+from pygmy.replication.voter import Keep, Voter
 from pygmy.state.stock import Stock
 
 SMALL = ("catalog-0", "catalog-1", "frontend-0")
