@@ -43,7 +43,13 @@ def main(arguments: list[str]) -> int:
             shutil.rmtree(directory)
         return 0
     settings = Settings(
-        60 * options.minutes, options.seed, options.faults, *nodes, options.rate, options.every, options.bug
+        60 * options.minutes,
+        options.seed,
+        options.faults,
+        *nodes,
+        rate=options.rate,
+        every=options.every,
+        bug=options.bug,
     )
     report = run(directory, settings, _say)
     print(report.summary)

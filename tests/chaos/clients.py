@@ -94,8 +94,8 @@ def _how(error: Exception) -> str:
 class Shop:
     """What clients know in common: the store, the keys that were used, the books that were added."""
 
-    def __init__(self, store: Store, recorder: Recorder, seed: int) -> None:
-        self.store, self.recorder, self.seed = store, recorder, seed
+    def __init__(self, store: Store, recorder: Recorder, seed: int, patience: float) -> None:
+        self.store, self.recorder, self.seed, self.patience = store, recorder, seed, patience
         self.used: deque[tuple[str, Operation]] = deque(maxlen=300)
         self.added: deque[int] = deque(maxlen=5)
         self.last_order = 0
@@ -105,7 +105,7 @@ class Shop:
     @property
     def late(self) -> bool:
         """True when everything has been well for so long that nothing may be left unanswered."""
-        return self.healed is not None and now() > self.healed + LONGEST
+        return self.healed is not None and now() > self.healed + self.patience
 
 
 class Client:
@@ -205,7 +205,9 @@ class Client:
         invoked, tries = now(), 0
         while tries < most:
             if self._shop.late:
-                self._shop.recorder.wrong(f"{key} has no answer {LONGEST:g} s after everything was healed")
+                self._shop.recorder.wrong(
+                    f"{key} has no answer {self._shop.patience:g} s after everything was healed"
+                )
                 break
             name, headers = self._door(operation)
             tries += 1
@@ -298,8 +300,10 @@ class Client:
 class Crowd:
     """All clients at work, with about `rate` requests a second in all."""
 
-    def __init__(self, store: Store, recorder: Recorder, seed: int, rate: float, each: int = 6) -> None:
-        self.shop = Shop(store, recorder, seed)
+    def __init__(
+        self, store: Store, recorder: Recorder, seed: int, rate: float, patience: float = LONGEST, each: int = 6
+    ) -> None:
+        self.shop = Shop(store, recorder, seed, patience)
         pause = 2 * each / rate
         self._clients = [
             Client(self.shop, number, kinds, pause) for number, kinds in enumerate([WRITES] * each + [READS] * each)

@@ -1,6 +1,7 @@
 """How long nothing was acknowledged: measured and told, never asserted."""
 
 import itertools
+import math
 import threading
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
@@ -37,13 +38,14 @@ def longest_gap(moments: Sequence[float], begin: float, end: float) -> float:
 
 
 def gaps_after(moments: Sequence[float], kills: Sequence[float], faults: Sequence[float]) -> list[float]:
-    """For each kill the longest gap up to the next fault, or for `WINDOW` seconds."""
+    """For each kill the longest gap that begins within `WINDOW` seconds, up to the next fault at most."""
     found = []
     for kill in kills:
-        later = [fault for fault in faults if fault > kill]
-        end = min([kill + WINDOW, *later])
-        within = [kill, *moments[bisect_right(moments, kill) : bisect_left(moments, end) + 1]]
-        found.append(max((b - a for a, b in itertools.pairwise(within)), default=end - kill))
+        end = min((fault for fault in faults if fault > kill), default=math.inf)
+        points = [kill, *moments[bisect_right(moments, kill) : bisect_left(moments, end)]]
+        points += [end] if end < math.inf else []
+        gaps = [b - a for a, b in itertools.pairwise(points) if a < kill + WINDOW]
+        found += [max(gaps)] if gaps else []
     return found
 
 

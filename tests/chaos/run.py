@@ -18,7 +18,6 @@ from tests.chaos.harvest import compare, copies, records
 from tests.chaos.history import Recorder, now
 from tests.chaos.schedule import KINDS, Fault, schedule
 from tests.chaos.store import Store
-from tests.support.processes import LONGEST
 
 STEP = 0.05
 PROGRESS = 5.0
@@ -26,7 +25,7 @@ QUIET = 3.0  # the reconciler looks once a second, at sales that are older than 
 
 
 class Settings(Struct, frozen=True):
-    """What is to be done; `bug` is for the proof that this harness can fail."""
+    """What is to be done. `patience`: seconds, for all to be well again; `bug` is to prove that this can fail."""
 
     seconds: float = 120.0
     seed: int = 7
@@ -36,6 +35,7 @@ class Settings(Struct, frozen=True):
     frontends: int = 2
     rate: float = 100.0
     every: float = 3.5
+    patience: float = 30.0
     bug: str | None = None
 
 
@@ -85,7 +85,7 @@ class _Run:
         try:
             store.open()
             faults = Faults(store, plan, self._say)
-            crowd = Crowd(store, self._recorder, settings.seed, settings.rate)
+            crowd = Crowd(store, self._recorder, settings.seed, settings.rate, settings.patience)
             with self._progress(faults):
                 self._let_loose(faults, crowd)
             self._stop()
@@ -109,15 +109,15 @@ class _Run:
         if self._wait(self._store.is_whole, faults):
             self._settled = now() - healed
         else:
-            self._problems.append(f"the store is not whole {LONGEST:g} s after everything was healed")
+            self._problems.append(f"the store is not whole {self._settings.patience:g} s after everything was healed")
         crowd.finish()
         self._problems += crowd.probe()
         if not self._wait(_Rest(self._store), faults):
-            self._problems.append(f"the replicas have not come to rest within {LONGEST:g} s")
+            self._problems.append(f"the replicas have not come to rest within {self._settings.patience:g} s")
         crowd.finish()
 
     def _wait(self, condition: Callable[[], bool], faults: Faults) -> bool:
-        end = now() + LONGEST
+        end = now() + self._settings.patience
         while now() < end:
             faults.step()
             if condition():
