@@ -19,6 +19,7 @@ class Parrot:
 
     def __init__(self, port: int) -> None:
         self.heard = b""
+        self.ends: list[str] = []  # how connections came to their ends
         self._server = socket.create_server(("127.0.0.1", port))
         self._open: list[socket.socket] = []
         threading.Thread(target=self._accept, daemon=True).start()
@@ -31,10 +32,15 @@ class Parrot:
                 threading.Thread(target=self._talk, args=(connection,), daemon=True).start()
 
     def _talk(self, connection: socket.socket) -> None:
-        with contextlib.suppress(OSError), connection:
-            while data := connection.recv(65536):
-                self.heard += data
-                connection.sendall(data.upper())
+        with connection:
+            try:
+                while data := connection.recv(65536):
+                    self.heard += data
+                    connection.sendall(data.upper())
+            except OSError:
+                self.ends.append("reset")
+            else:
+                self.ends.append("good-bye")
 
     def close(self) -> None:
         with contextlib.suppress(OSError):
@@ -156,6 +162,15 @@ def test_hanging_up_is_passed_on(pair: Pair) -> None:
     ours.sock.shutdown(socket.SHUT_WR)
     assert ours.sock.recv(1) == b""
     until(lambda: not pair.proxies.open(), "an end to the connection")
+    assert pair.parrots[B].ends == ["good-bye"]
+
+
+def test_a_reset_is_passed_on_as_such(pair: Pair) -> None:
+    ours = pair.call(A, B)
+    assert ours.hears(greeting(A))
+    ours.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+    ours.sock.close()
+    until(lambda: pair.parrots[B].ends == ["reset"], "a reset")
 
 
 def test_a_cut_one_way_keeps_back_what_one_side_says_and_nothing_else(pair: Pair) -> None:
@@ -181,6 +196,15 @@ def test_a_cut_holds_for_connections_that_are_made_while_it_lasts(pair: Pair) ->
     assert pair.parrots[B].heard == b""
     pair.proxies.lift(rule)
     assert ours.hears(greeting(A))
+
+
+def test_nothing_is_let_through_before_it_is_known_whose_it_is(pair: Pair) -> None:
+    pair.proxies.cut([(A, B)])
+    ours = pair.call(NOBODY, B)
+    for part in (hello(A)[:20], hello(A)[20:-30], hello(A)[-30:]):
+        ours.says(part)
+        assert ours.hears_nothing()
+    assert pair.parrots[B].heard == b""
 
 
 def test_what_was_kept_back_arrives_even_if_its_sender_has_hung_up_since(pair: Pair) -> None:
