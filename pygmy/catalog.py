@@ -33,6 +33,7 @@ from pygmy.messages.internal import (
 from pygmy.messages.operations import Book, NewBook, Opened, Reused
 from pygmy.opening import parts
 from pygmy.routes.condition import cluster_body, health_body
+from pygmy.routes.log import log_route
 from pygmy.routes.reading import Reading
 from pygmy.routes.table import table_route
 from pygmy.routes.writing import Writing
@@ -40,6 +41,7 @@ from pygmy.web.app import make_app, root_resource
 from pygmy.web.auth import Secrets
 from pygmy.web.internal import Internal, Receive
 from pygmy.web.metrics import Metrics
+from pygmy.web.openapi import Route
 from pygmy.web.status import ClusterBody, Health, common_routes
 
 log = Logger()
@@ -48,7 +50,7 @@ log = Logger()
 class CatalogServer(MultiService):
     """One catalog server: `resource()` is what it serves; as a service it opens the stock of an empty catalog.
 
-    `receive` gets the one-way messages, which are none of this server's business.
+    `receive` gets the one-way messages, which are none of this server's business; nor are `more_routes`.
     """
 
     def __init__(
@@ -61,8 +63,10 @@ class CatalogServer(MultiService):
         secrets: Secrets,
         metrics: Metrics,
         opening: Sequence[NewBook],
+        more_routes: Sequence[Route] = (),
     ) -> None:
         super().__init__()
+        self._more_routes = more_routes
         self._cluster = cluster
         self._node = node
         self._ledger = ledger
@@ -152,7 +156,9 @@ class CatalogServer(MultiService):
         routes = (
             *(route for route in reading.routes() if route.path.startswith("/books")),
             *(route for route in Writing(here, here).routes() if route.method == "PATCH"),
+            log_route(self._ledger.batches),
             table_route("Every row with its version, as JSON lines", self._state, self._rows),
+            *self._more_routes,
             *common_routes(health=self.health, cluster=self.cluster, metrics=self._metrics),
         )
         app = make_app(routes, secrets=self._secrets, metrics=self._metrics, title="Pygmy, a catalog server")

@@ -51,11 +51,18 @@ class _Tally:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._hits = {"books": 0, "lists": 0}
+        self._before = 0
+
+    @property
+    def lookups(self) -> int:
+        """How many there have been so far."""
+        return self._before + sum(self._hits.values())
 
     def hit(self, cache: str) -> None:
         self._hits[cache] += 1
 
     def miss(self, cache: str) -> None:
+        self._before += 1
         self._metrics.cache_misses(cache)
 
     def evicted(self, cache: str) -> None:
@@ -65,6 +72,7 @@ class _Tally:
         for cache, hits in self._hits.items():
             if hits:
                 self._metrics.cache_hits(cache, hits)
+            self._before += hits
             self._hits[cache] = 0
 
 
@@ -141,6 +149,7 @@ class FrontEnd(MultiService):
                 self._clock,
                 self._now,
                 settings.renewal,
+                lambda: self._tally.lookups,
             ).setServiceParent(self)
 
     def stopService(self) -> "Deferred[None]":

@@ -22,7 +22,7 @@ from pygmy.datadir import make_durable
 from pygmy.frontend import FrontEnd
 from pygmy.identity import Witnessing, begin, recognize
 from pygmy.ledger.catalog import ReplicatedCatalog
-from pygmy.ledger.driver import Place
+from pygmy.ledger.driver import Driver, Place
 from pygmy.ledger.orders import ReplicatedOrders
 from pygmy.messages.internal import OneWay
 from pygmy.messages.operations import NewBook, Tier
@@ -30,10 +30,12 @@ from pygmy.opening import load_books
 from pygmy.order import OrderServer
 from pygmy.peers import Links, http_client, pooled_agent
 from pygmy.replication.founding import WrongCluster, check_charter
+from pygmy.routes.forcing import ViewBody, forcing_routes
 from pygmy.routes.starting import starting_resource
 from pygmy.voting import Voting
 from pygmy.web.auth import Secrets, SecretsError
 from pygmy.web.metrics import Metrics
+from pygmy.web.openapi import Route
 from pygmy.web.site import BoundedSite
 
 log = Logger()
@@ -235,6 +237,7 @@ class NodeService(MultiService):
             self._secrets,
             self._metrics,
             self._opening,
+            self._replica_routes(ledger),
         )
 
     def _order_server(self, ledger: ReplicatedOrders) -> OrderServer:
@@ -250,7 +253,12 @@ class NodeService(MultiService):
             self._metrics,
             boottime,
             utc_milliseconds,
+            self._replica_routes(ledger),
         )
+
+    def _replica_routes(self, driver: Driver) -> tuple[Route, ...]:
+        """What only a replica has, and no other kind of ledger."""
+        return forcing_routes(lambda: view_body(self._node.name, driver), driver.force)
 
     # ---- ending
 
@@ -289,3 +297,19 @@ class NodeService(MultiService):
     def _end(self, code: int, why: str) -> None:
         log.critical("{why}", why=why)
         os._exit(code)
+
+
+def view_body(name: str, driver: Driver) -> ViewBody:
+    """What GET /view shows."""
+    replica, known = driver.replica, driver.replica.known
+    return ViewBody(
+        node=name,
+        state=replica.mode,
+        epoch=known.epoch if known else 0,
+        gen=known.gen if known else 0,
+        members=tuple(sorted(known.members)) if known else (),
+        sources=tuple(sorted(known.sources)) if known else (),
+        head=replica.log.head,
+        newest=replica.log.last_at,
+        objection=driver.cannot_force(known.number if known else (0, 0)),
+    )

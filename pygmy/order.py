@@ -31,6 +31,7 @@ from pygmy.messages.operations import Order, Ordered, RecordOrder, Result, Sell,
 from pygmy.peers import Links
 from pygmy.reconciler import Reconciler, order_of
 from pygmy.routes.condition import cluster_body, health_body
+from pygmy.routes.log import log_route
 from pygmy.routes.outcomes import refusal
 from pygmy.routes.table import table_route
 from pygmy.routes.writing import Writing
@@ -53,7 +54,7 @@ TABLE_PAGE = 1000
 class OrderServer(MultiService):
     """One order server: `resource()` is what it serves; as a service it watches the catalogs and reconciles.
 
-    `receive` gets the one-way messages, which are none of this server's business.
+    `receive` gets the one-way messages, which are none of this server's business; nor are `more_routes`.
     """
 
     def __init__(
@@ -69,8 +70,10 @@ class OrderServer(MultiService):
         metrics: Metrics,
         now: Callable[[], float],
         wall: Callable[[], int],
+        more_routes: Sequence[Route] = (),
     ) -> None:
         super().__init__()
+        self._more_routes = more_routes
         self._cluster = cluster
         self._node = node
         self._ledger = ledger
@@ -145,7 +148,9 @@ class OrderServer(MultiService):
         here = Local(self._node.name, self.answer)
         routes = (
             *(_members_only(route) for route in Writing(here, here).shop_routes()),
+            log_route(self._ledger.batches),
             table_route("Every order, as JSON lines", self._state, self._rows),
+            *self._more_routes,
             *common_routes(health=self.health, cluster=self.cluster, metrics=self._metrics),
         )
         app = make_app(routes, secrets=self._secrets, metrics=self._metrics, title="Pygmy, an order server")

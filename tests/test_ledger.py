@@ -76,7 +76,7 @@ class Mail:
         self.sent: list[tuple[str, Any]] = []
         self.dead: set[str] = set()
 
-    def tell(self, names: Any, message: Any, heartbeat: bool = False) -> None:
+    def tell(self, names: Any, message: Any, heartbeat: bool = False, within: float = 0.0) -> None:
         for name in names:
             decoded = _decode(bytes(encode(message)))
             self.sent.append((name, decoded))

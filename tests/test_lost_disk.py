@@ -65,6 +65,22 @@ def test_an_emptied_node_that_finds_nobody_waits() -> None:
     assert net["a"].count() == 100
 
 
+@pytest.mark.parametrize("order", ["ab", "ba"])
+def test_a_lost_last_source_does_not_make_the_others_forget(order: str) -> None:
+    """It is the view's only source, and has nothing; another copy has nearly everything."""
+    net = opened()
+    net.kill("a")
+    net.until(lambda: net.alone("b"))
+    net.kill("b")
+    lose_disk(net, "b")
+    for name in order:
+        net[name].boot()
+        net.run(0.1)
+    net.run(10)
+    assert net.modes() == "INIT INIT"
+    assert net["a"].count() == 100
+
+
 def test_if_every_disk_was_lost_nothing_was_acknowledged_by_those_that_are_here() -> None:
     """As when the power fails while the first view is born: no disk has heard of it, and none holds anything."""
     net = opened()

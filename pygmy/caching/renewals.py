@@ -15,8 +15,15 @@ from pygmy.peers import LinkDown, Links
 log = Logger()
 
 
+UNUSED_SECONDS = 5.0
+
+
 class Renewals(Ticking):
-    """Extends, each `interval` seconds, the session of every catalog that something was cached from."""
+    """Extends, each `interval` seconds, the session of every catalog that something was cached from.
+
+    While nobody looks anything up (`lookups` counts that) the leases are left to run out. The next look-up is a fill
+    then, which extends its catalog's session, and with it all that was cached under that.
+    """
 
     def __init__(
         self,
@@ -27,6 +34,7 @@ class Renewals(Ticking):
         clock: IReactorTime,
         now: Callable[[], float],
         interval: float,
+        lookups: Callable[[], int],
     ) -> None:
         super().__init__(self._tick, clock, interval)
         self._holder = holder
@@ -34,8 +42,15 @@ class Renewals(Ticking):
         self._leases = leases
         self._links = links
         self._now = now
+        self._lookups = lookups
+        self._seen, self._used_at = 0, now()
 
     def _tick(self) -> None:
+        lookups = self._lookups()
+        if lookups != self._seen:
+            self._seen, self._used_at = lookups, self._now()
+        if self._now() - self._used_at > UNUSED_SECONDS:
+            return
         for name in self._catalogs:
             session = self._leases.session(name)
             if session is not None:

@@ -1,6 +1,8 @@
 """The logs carried out again, by rules written a second time: what each entry must have come to, and when.
 
-The place of an entry is its number in its tier's log, from 1; place 0 is before the first one.
+The rules alone (`CatalogRules`, `OrderRules`) know no past, so a log of any length passes through them; the replays
+keep where everything stood.  The place of an entry is its number in its tier's log, from 1; place 0 is before the
+first one.
 """
 
 from collections.abc import Iterable
@@ -12,6 +14,7 @@ from pygmy.messages.operations import (
     AddBook,
     Book,
     ChangeBook,
+    Marked,
     MarkReconciled,
     NewBook,
     Opened,
@@ -20,6 +23,8 @@ from pygmy.messages.operations import (
     Order,
     Ordered,
     Outcome,
+    Recorded,
+    RecordForced,
     RecordOrder,
     RemoveBook,
     Removed,
@@ -30,7 +35,7 @@ from pygmy.messages.operations import (
     SoldLine,
     SoldOut,
 )
-from pygmy.messages.replication import Version
+from pygmy.messages.replication import Entry, Version
 
 
 class Broken(Exception):
@@ -86,67 +91,77 @@ class _Log:
         return place
 
 
-class CatalogReplay(_Log):
-    """The catalog's log carried out again."""
+class CatalogRules:
+    """What each entry of the catalog's log must come to, one after the other, and the books as they are after it."""
 
-    def __init__(self, log: Iterable[Logged]) -> None:
-        super().__init__()
-        self.shelves: dict[int, Shelf] = {}
+    def __init__(self) -> None:
+        self.books: dict[int, Book | None] = {}  # None: removed
         self.opening: dict[int, int] = {}  # per book: copies it came with, and
         self.added: dict[int, int] = {}  # net copies put on the shelf since, and
         self.sold: dict[int, int] = {}  # copies sold
         self._highest = 0
-        for logged in log:
-            place = self.take(logged)
-            outcome = self._apply(logged.entry.operation, place, logged.version)
-            if outcome != logged.entry.outcome:
-                raise Broken(
-                    f"catalog log: {logged.entry.op_id} at {logged.version} is recorded as {logged.entry.outcome},"
-                    f" but comes to {outcome}"
-                )
+
+    def check(self, entry: Entry, version: Version) -> None:
+        """Carry out the next entry, of the batch `version`. `Broken` if it comes to something else than recorded."""
+        outcome = self._apply(entry.operation, version)
+        if outcome != entry.outcome:
+            raise Broken(
+                f"catalog log: {entry.op_id} at {version} is recorded as {entry.outcome}, but comes to {outcome}"
+            )
 
     def book(self, item: int) -> Book | None:
-        """The book as it stands at the end."""
-        shelf = self.shelves.get(item)
-        return shelf.rows[-1] if shelf else None
+        """The book as it stands now."""
+        return self.books.get(item)
 
-    def _apply(self, operation: Operation, place: int, version: Version) -> Outcome | None:
+    def unbalanced(self, item: int, left: int) -> str | None:
+        """Why there cannot be `left` copies of this book: opening + added - left must be what was sold."""
+        opening, added, sold = self.opening.get(item, 0), self.added.get(item, 0), self.sold.get(item, 0)
+        if opening + added - left == sold:
+            return None
+        return f"book {item}: {opening} at first + {added} added - {left} left != {sold} sold"
+
+    def _apply(self, operation: Operation, version: Version) -> Outcome | None:
         match operation:
             case Sell():
-                return self._sell(operation, place, version)
+                return self._sell(operation, version)
             case ChangeBook():
-                return self._change(operation, place, version)
+                return self._change(operation, version)
             case AddBook():
-                return Shelved(self._new(operation.book, place, version))
+                return Shelved(self._new(operation.book, version))
             case RemoveBook():
                 if (book := self.book(operation.item)) is None:
                     return None
-                self.shelves[operation.item].put(place, version, None)
+                self._put(operation.item, version, None)
                 self.added[operation.item] = self.added.get(operation.item, 0) - book.count
                 return Removed(operation.item)
             case OpenStock():
-                return self._open(operation, place, version)
+                return self._open(operation, version)
+            case RecordForced():
+                return Recorded()
             case _:
                 return None
 
-    def _open(self, operation: OpenStock, place: int, version: Version) -> Outcome:
-        fresh = [book for book in operation.books if book.item not in self.shelves]
+    def _open(self, operation: OpenStock, version: Version) -> Outcome:
+        fresh = [book for book in operation.books if book.item not in self.books]
         for book in fresh:
-            self._new(book, place, version)
+            self._new(book, version)
         return Opened(len(fresh))
 
-    def _new(self, new: NewBook, place: int, version: Version) -> Book:
+    def _new(self, new: NewBook, version: Version) -> Book:
         item = new.item or self._highest + 1
         self._highest = max(self._highest, item)
         self.opening[item] = new.count
-        return self._put(Book(item, new.title, new.topic, new.cost, new.count), place, version)
+        return self._shelve(Book(item, new.title, new.topic, new.cost, new.count), version)
 
-    def _put(self, book: Book, place: int, version: Version) -> Book:
+    def _shelve(self, book: Book, version: Version) -> Book:
         row = replace(book, epoch=version[0], seq=version[1])
-        self.shelves.setdefault(book.item, Shelf()).put(place, version, row)
+        self._put(book.item, version, row)
         return row
 
-    def _sell(self, sell: Sell, place: int, version: Version) -> Outcome | None:
+    def _put(self, item: int, version: Version, row: Book | None) -> None:
+        self.books[item] = row
+
+    def _sell(self, sell: Sell, version: Version) -> Outcome | None:
         wanted: dict[int, int] = {}
         for line in sell.lines:
             wanted[line.item] = wanted.get(line.item, 0) + line.quantity
@@ -160,12 +175,12 @@ class CatalogReplay(_Log):
         lines = []
         for book in there:
             quantity = wanted[book.item]
-            self._put(replace(book, count=book.count - quantity), place, version)
+            self._shelve(replace(book, count=book.count - quantity), version)
             self.sold[book.item] = self.sold.get(book.item, 0) + quantity
             lines.append(SoldLine(book.item, quantity, book.cost, book.count - quantity))
         return Sold(tuple(lines), sum(line.price * line.quantity for line in lines))
 
-    def _change(self, change: ChangeBook, place: int, version: Version) -> Outcome | None:
+    def _change(self, change: ChangeBook, version: Version) -> Outcome | None:
         book = self.book(change.item)
         if book is None:
             return None
@@ -176,30 +191,69 @@ class CatalogReplay(_Log):
         title = book.title if change.title is None else change.title
         topic = book.topic if change.topic is None else change.topic
         cost = book.cost if change.cost is None else change.cost
-        return Shelved(self._put(Book(book.item, title, topic, cost, count), place, version))
+        return Shelved(self._shelve(Book(book.item, title, topic, cost, count), version))
 
 
-class OrderReplay(_Log):
-    """The order tier's log carried out again: order ids are 1, 2, 3... in its order."""
+class CatalogReplay(_Log, CatalogRules):
+    """The catalog's log carried out again, with all of its past."""
 
     def __init__(self, log: Iterable[Logged]) -> None:
-        super().__init__()
+        _Log.__init__(self)
+        CatalogRules.__init__(self)
+        self.shelves: dict[int, Shelf] = {}
+        self._place = 0
+        for logged in log:
+            self._place = self.take(logged)
+            self.check(logged.entry, logged.version)
+
+    def _put(self, item: int, version: Version, row: Book | None) -> None:
+        super()._put(item, version, row)
+        self.shelves.setdefault(item, Shelf()).put(self._place, version, row)
+
+
+class OrderRules:
+    """What each entry of the order log must come to, one after the other: order ids are 1, 2, 3... in its order."""
+
+    def __init__(self) -> None:
+        self.last_order = 0
+        self.reconciled_upto = 0
+
+    def check(self, entry: Entry) -> Order | None:
+        """Carry out the next entry: its order, where it is one. `Broken` if it comes to something else."""
+        operation, number = entry.operation, self.last_order + 1
+        if isinstance(operation, RecordForced) and entry.outcome == Recorded():
+            return None
+        if isinstance(operation, MarkReconciled):
+            self.reconciled_upto = max(self.reconciled_upto, operation.upto)
+            if entry.outcome != Marked(self.reconciled_upto):
+                raise Broken(
+                    f"order log: {entry.op_id} is recorded as {entry.outcome}, but the mark is {self.reconciled_upto}"
+                )
+            return None
+        if not isinstance(operation, RecordOrder):
+            raise Broken(f"order log: {entry.op_id} is no operation of this tier")
+        order = Order(number, entry.op_id, operation.lines, operation.total, operation.at, operation.basket)
+        if entry.outcome != Ordered(order):
+            raise Broken(
+                f"order log: {entry.op_id} is recorded as {entry.outcome}, but comes to order {number}: {order}"
+            )
+        self.last_order = number
+        return order
+
+
+class OrderReplay(_Log, OrderRules):
+    """The order tier's log carried out again, with all of its past."""
+
+    def __init__(self, log: Iterable[Logged]) -> None:
+        _Log.__init__(self)
+        OrderRules.__init__(self)
         self.orders: list[Order] = []
         self.places: list[int] = []
         self.sale_seqs: dict[str, int] = {}
         for logged in log:
-            place = self.take(logged)
-            operation, outcome = logged.entry.operation, logged.entry.outcome
-            if isinstance(operation, RecordOrder):
-                self._record(logged.entry.op_id, operation, outcome, place)
-            elif not isinstance(operation, MarkReconciled):
-                raise Broken(f"order log: {logged.entry.op_id} is no operation of this tier")
-
-    def _record(self, op_id: str, record: RecordOrder, outcome: Outcome, place: int) -> None:
-        number = len(self.orders) + 1
-        order = Order(number, op_id, record.lines, record.total, record.at, record.basket)
-        if outcome != Ordered(order):
-            raise Broken(f"order log: {op_id} is recorded as {outcome}, but comes to order {number}: {order}")
-        self.orders.append(order)
-        self.places.append(place)
-        self.sale_seqs[op_id] = record.sale_seq
+            place, operation = self.take(logged), logged.entry.operation
+            order = self.check(logged.entry)
+            if order is not None and isinstance(operation, RecordOrder):
+                self.orders.append(order)
+                self.places.append(place)
+                self.sale_seqs[order.op_id] = operation.sale_seq

@@ -153,10 +153,8 @@ class _Checker:
         catalog = self.catalog
         for item in catalog.shelves:
             book = catalog.book(item)
-            left = book.count if book else 0
-            opening, added, sold = catalog.opening[item], catalog.added.get(item, 0), catalog.sold.get(item, 0)
-            if opening + added - left != sold:
-                yield f"book {item}: {opening} at first + {added} added - {left} left != {sold} sold"
+            if problem := catalog.unbalanced(item, book.count if book else 0):
+                yield problem
         for stock in self.stocks:
             rows = {book.item: book for book in stock.books if not book.removed}
             there = {item: book for item in catalog.shelves if (book := catalog.book(item))}

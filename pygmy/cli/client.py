@@ -10,6 +10,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as GaveUp
 from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
 
@@ -30,6 +31,7 @@ class HasId(Protocol):
 
 PagedT = TypeVar("PagedT", bound=HasId)
 DOUBT = "It may or may not have been done."
+PAUSE = 0.1
 NEVER_SENT = (ConnectError, DNSLookupError)
 
 
@@ -72,6 +74,22 @@ class StoreClient:
         """As `get`, for /health and the like: a 503 with a proper body is an answer."""
         answer = await self._ask(path, {}, admin=False)
         return Reply(self._decoded(answer.body, kind), answer.body)
+
+    async def body(self, path: str, *, admin: bool = True, **params: object) -> bytes:
+        """Ask for something that is no JSON value, such as JSON lines. Raises Refused or Unavailable."""
+        return (await self._read(path, params, admin)).body
+
+    def at(self, url: str) -> "StoreClient":
+        """The same client of another node."""
+        return StoreClient(self._http, url, self._clock, self._timeout, self._token)
+
+    def bearing(self, secret: str) -> "StoreClient":
+        """The same client with another secret."""
+        return StoreClient(self._http, self.url, self._clock, self._timeout, lambda: secret)
+
+    async def pause(self) -> None:
+        """The time between two looks at something that is about to come."""
+        await deferLater(self._clock, PAUSE)
 
     async def pages(self, path: str, kind: type[PagedT], **params: object) -> Reply[list[PagedT]]:
         """Everything of a list, page by page, as one JSON array."""

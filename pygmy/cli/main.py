@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 import pygmy
-from pygmy.cli import books, completion, daemons, status, up
+from pygmy.cli import audit, books, completion, daemons, forcing, status, up
 from pygmy.cli.calling import Settings
 
 DEFAULT_PORT = 5002
@@ -60,6 +60,7 @@ def main(ctx: click.Context, server: str, as_json: bool, timeout: float) -> None
     pygmy search                  what there is
     pygmy lookup 1, pygmy buy 1   look at a book, buy it
     pygmy status                  how the nodes are
+    pygmy audit                   whether its data is sound
 
     Exit codes: 0 done, 2 usage, 3 not found, 4 out of stock, 69 store unavailable, 75 outcome unknown.
     """
@@ -77,9 +78,11 @@ for command in (
     books.add,
     books.remove,
     status.status,
+    audit.audit,
     up.up,
     daemons.start,
     daemons.stop,
+    forcing.force_view,
     completion.completion,
 ):
     main.add_command(command)

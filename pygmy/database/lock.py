@@ -35,3 +35,18 @@ class FileLock:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+def holder(path: str) -> str | None:
+    """Who has the database at `path` open: a process number ("?": it is not known); None: nobody. Changes nothing."""
+    try:
+        descriptor = os.open(path + ".lock", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return os.pread(descriptor, 20, 0).decode("ascii", "replace").strip() or "?"
+    finally:
+        os.close(descriptor)
+    return None

@@ -17,12 +17,12 @@ from twisted.python.failure import Failure
 
 from pygmy.clock import boottime, utc_milliseconds
 from pygmy.database import Boot, Located, Store
-from pygmy.errors import outcome_unknown, overloaded, unavailable
+from pygmy.errors import Problem, outcome_unknown, overloaded, unavailable
 from pygmy.ledger.seam import Condition, Peer
 from pygmy.messages.internal import Invalidate, Invalidated, OneWay
-from pygmy.messages.operations import Operation, Result
+from pygmy.messages.operations import Operation, RecordForced, Result
 from pygmy.messages.register import FoundingMessage, RegisterRequest
-from pygmy.messages.replication import Grant, Heartbeat
+from pygmy.messages.replication import Batch, Grant, Heartbeat, Version
 from pygmy.peers import Links
 from pygmy.replication.effects import Abandon, Answer, Effect, Fetch, Note, Recheck, SaveView, Send, Synced
 from pygmy.replication.effects import Store as StoreEffect
@@ -38,6 +38,7 @@ log = Logger()
 
 READ_PATIENCE = 0.2  # seconds that a read waits for the commit that touches it
 LEAVE_PATIENCE = 3.0
+FORCE_PATIENCE = 10.0
 FETCH_BATCHES, FETCH_BYTES = 1024, 2 * 1024 * 1024
 
 
@@ -170,6 +171,14 @@ class Driver:
             lambda found: None if found.known is None else self._if_chosen(found.known[1])
         )
 
+    def batches(self, after: int, limit: int) -> Deferred[tuple[Batch, ...]]:
+        """Committed batches after a seq."""
+        chosen = self.replica.chosen(self._now())
+        if chosen is None:
+            return fail(unavailable(self.replica.why()))
+        limit = min(limit, chosen - after)
+        return self._store.batches(after + 1, limit, FETCH_BYTES) if limit > 0 else succeed(())
+
     def condition(self) -> Condition:
         """How the tier is, seen from here."""
         replica, view = self.replica, self.replica.view
@@ -211,6 +220,37 @@ class Driver:
         waiter: Deferred[T] = Deferred()
         self.replica.await_read(lambda: None if waiter.called else self._later(waiter.callback, read()))
         return waiter.addTimeout(READ_PATIENCE, self._clock, _too_busy)
+
+    # ---- when the last source is gone
+
+    def force(self, expected: Version) -> Deferred[int]:
+        """Have the tier go on from this node's log alone, in place of the view `expected`; fires with the new epoch.
+
+        What the sources of that view alone had acknowledged is lost; that this was done is recorded in the log. Fails
+        with a 409 `Problem` where it need not or cannot be done, with a 503 where its outcome is not known.
+        """
+        return Deferred.fromCoroutine(self._force(expected))
+
+    def cannot_force(self, expected: Version) -> str:
+        """One sentence on why the tier need not or cannot be forced to go on from here; "": it can."""
+        return self.replica.cannot_force(expected, self._now())
+
+    async def _force(self, expected: Version) -> int:
+        known = self.replica.known
+        if why := self.cannot_force(expected):
+            raise Problem(409, "Not to be forced", why)
+        assert known is not None
+        log.warn("the view {view} is being forced to go on from this node", view=f"{expected[0]}.{expected[1]}")
+        self._input(self.replica.force, expected)
+        limit = self._now() + FORCE_PATIENCE
+        while self.replica.mode != "RUNNING" or self.replica.view is None:
+            if self._now() >= limit:
+                raise outcome_unknown("The view has not changed yet. Look again how the tier is.")
+            await deferLater(self._clock, 0.05)
+        epoch = self.replica.view.epoch
+        record = RecordForced(epoch, self._place.me, tuple(sorted(known.sources - {self._place.me})))
+        await self.execute(record, f"forced:{epoch}")
+        return epoch
 
     # ---- P1 to P7, as the one who asked sees them
 
@@ -308,7 +348,14 @@ class Driver:
                 effect()
 
     def _send(self, effect: Send) -> None:
-        self._links.tell(effect.to, effect.message, heartbeat=isinstance(effect.message, Heartbeat | Grant))
+        match effect.message:
+            case Heartbeat():
+                self._links.tell(effect.to, effect.message, heartbeat=True)
+            case Grant():
+                # It rides with this node's own next heartbeat: a lease counts from the other one's, in any case.
+                self._links.tell(effect.to, effect.message, heartbeat=True, within=self._timing.heartbeat)
+            case _:
+                self._links.tell(effect.to, effect.message)
 
     def _commit(self, effect: StoreEffect) -> None:
         """P6 (and P5 at the owner): commit, invalidate, acknowledge."""

@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 
 from pygmy.messages.internal import Sale, Session
 from pygmy.messages.operations import Book, Operation, Order, Result
+from pygmy.messages.replication import Batch
 
 RowT = TypeVar("RowT")
 
@@ -70,6 +71,9 @@ class Ledger(Protocol):
 
     def find(self, op_id: str) -> Deferred[Result | None]:
         """The committed result under this op_id. None proves nothing: it may be under way."""
+
+    def batches(self, after: int, limit: int) -> Deferred[tuple[Batch, ...]]:
+        """Committed batches of the tier's log with seq > `after`, by seq: at most so many, none only at its end."""
 
     def condition(self) -> Condition:
         """How the tier is, seen from here."""

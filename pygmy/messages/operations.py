@@ -68,6 +68,20 @@ class OpenStock(Struct, frozen=True, tag="open"):
     digest: str
 
 
+# ---- operations of both tiers
+
+
+class RecordForced(Struct, frozen=True, tag="forced"):
+    """An operator had the tier go on from this copy, in this epoch, without `lost`, its last sources.
+
+    What those alone had acknowledged is gone: it stands here, for ever, where in the log that was.
+    """
+
+    epoch: int
+    node: str
+    lost: tuple[str, ...]
+
+
 # ---- order operations
 
 
@@ -95,7 +109,7 @@ class MarkReconciled(Struct, frozen=True, tag="reconciled"):
     upto: int
 
 
-Operation = Sell | AddBook | ChangeBook | RemoveBook | OpenStock | RecordOrder | MarkReconciled
+Operation = Sell | AddBook | ChangeBook | RemoveBook | OpenStock | RecordForced | RecordOrder | MarkReconciled
 
 
 # ---- rows
@@ -209,6 +223,10 @@ class Opened(Struct, frozen=True, tag="opened"):
     books: int
 
 
+class Recorded(Struct, frozen=True, tag="recorded"):
+    """It stands in the log, and changes nothing else."""
+
+
 class Ordered(Struct, frozen=True, tag="ordered"):
     """The order stands under this number."""
 
@@ -225,7 +243,7 @@ class Reused(Struct, frozen=True, tag="reused"):
     """Refused and not recorded: the op_id belongs to another request."""
 
 
-Outcome = Sold | SoldOut | NoSuchBook | OutOfRange | Shelved | Removed | Opened | Ordered | Marked | Reused
+Outcome = Sold | SoldOut | NoSuchBook | OutOfRange | Shelved | Removed | Opened | Recorded | Ordered | Marked | Reused
 
 
 class Result(Struct, frozen=True):

@@ -105,20 +105,25 @@ class Grant(Struct, frozen=True, tag="grant"):
 
 
 class Probe(Struct, frozen=True, tag="probe"):
-    """An INIT node asks the others how they are. `emptied`: its disk knows of no view at all."""
+    """An INIT node asks the others how they are.
+
+    `emptied`: its disk has taken part in no view; `blank`: nor is there anything in its log.
+    """
 
     incarnation: int
     epoch: int
     emptied: bool = False
+    blank: bool = False
 
 
 class Status(Struct, frozen=True, tag="status"):
-    """The answer to a probe; `epoch` is the highest sealed one, `emptied` as in the probe."""
+    """The answer to a probe; `epoch` is the highest sealed one, `emptied` and `blank` as in the probe."""
 
     mode: Mode
     incarnation: int
     epoch: int
     emptied: bool = False
+    blank: bool = False
 
 
 class SuffixRequest(Struct, frozen=True, tag="suffix_request"):

@@ -87,16 +87,24 @@ class Link:
         self._places = 0
         self._number = 0
         self._turn: IDelayedCall | None = None
+        self._urgent = False  # something that waits for a place should have gone already
+        self._later: IDelayedCall | None = None
         self._closed = False
 
-    def send(self, message: OneWay | Raw) -> None:
-        """Send one way. Lost if its request fails or the queue is full: the protocol repeats."""
+    def send(self, message: OneWay | Raw, within: float = 0.0) -> None:
+        """Send one way. Lost if its request fails or the queue is full: the protocol repeats.
+
+        A message that may wait rides along with the next one that may not; alone it goes after `within` seconds.
+        """
         if self._closed:
             return
         if len(self._messages) >= self._limit:
             self._messages.popleft()
         self._messages.append(message if isinstance(message, Raw) else encode(message))
-        self._gather()
+        if within:
+            self._gather_later(within)
+        else:
+            self._gather()
 
     def call(self, body: CallBody, request_id: str, timeout: float) -> "Deferred[AnswerBody]":
         """Ask. Fails with the Problem that the other side refused with, LinkDown, or overloaded (nothing sent).
@@ -128,6 +136,7 @@ class Link:
         self._unsent.clear()
         if self._turn is not None and self._turn.active():
             self._turn.cancel()
+        self._forget_later()
         for number, call in list(self._calls.items()):
             self._fail(number, LinkDown("closed", call.sent))
         for exchange in list(self._exchanges):
@@ -137,8 +146,17 @@ class Link:
 
     def _gather(self) -> None:
         """Send at the end of this reactor turn, with all that the turn brings; or when a place is free."""
+        self._urgent = True
         if self._turn is None and self._has_place():
             self._turn = self._clock.callLater(0, self._pump)
+
+    def _gather_later(self, within: float) -> None:
+        if self._later is None:
+            self._later = self._clock.callLater(within, self._overdue)
+
+    def _overdue(self) -> None:
+        self._later = None
+        self._gather()
 
     def _has_place(self) -> bool:
         return self._places < self._width and len(self._exchanges) < self._width * self.MOST
@@ -148,6 +166,14 @@ class Link:
         while self.waiting and self._has_place():
             messages, calls = self._take()
             self._post(messages, calls)
+        if not self.waiting:
+            self._urgent = False
+            self._forget_later()
+
+    def _forget_later(self) -> None:
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
 
     def _take(self) -> tuple[list[Raw], dict[int, _Waiting]]:
         """What goes as one: the oldest messages, then the oldest calls, within ITEMS and BYTES (one at least)."""
@@ -253,7 +279,7 @@ class _Place:
         if self._held:
             self._held = False
             self._link._places -= 1
-        if self._link.waiting:
+        if self._link._urgent:
             self._link._gather()
 
 

@@ -68,17 +68,17 @@ class Links:
     def __getitem__(self, name: str) -> Link:
         return self._main[name]
 
-    def tell(self, names: Iterable[str], message: OneWay, *, heartbeat: bool = False) -> None:
+    def tell(self, names: Iterable[str], message: OneWay, *, heartbeat: bool = False, within: float = 0.0) -> None:
         """One way to each of these nodes; `heartbeat`: on the connections that wait behind nothing.
 
-        It is encoded once. A name that is no node's is left out.
+        It is encoded once. A name that is no node's is left out. `within` as for `Link.send`.
         """
         lane = self._heartbeats if heartbeat else self._main
         encoded: Raw | None = None
         for name in names:
             if name in lane:
                 encoded = encoded or encode(message)
-                lane[name].send(encoded)
+                lane[name].send(encoded, within)
             elif name == self._me:
                 self._clock.callLater(0, self._deliver, message)
 

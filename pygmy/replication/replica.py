@@ -161,6 +161,12 @@ class Replica:
         self._change.leave()
         return self._drain()
 
+    def force(self, expected: Version, now: float, wall: int) -> list[Effect]:
+        """Have the tier go on from this node alone, in place of view `expected`, unless `cannot_force` objects."""
+        self._at(now, wall)
+        self._change.force(expected)
+        return self._drain()
+
     def _at(self, now: float, wall: int) -> Core:
         self._core.now, self._writes.wall = now, wall
         return self._core
@@ -316,6 +322,16 @@ class Replica:
     def queued(self) -> int:
         """How many operations wait here."""
         return len(self._writes.queue)
+
+    @property
+    def known(self) -> View | None:
+        """The view as last read from the register, whether this node is in it or not."""
+        return self._change.membership.known
+
+    def cannot_force(self, expected: Version, now: float) -> str:
+        """One sentence on why `force` would do nothing; "" where it would."""
+        self._core.now = now
+        return self._change.cannot_force(expected)
 
     def heard_of(self, now: float) -> dict[str, Heard]:
         """The other nodes of the tier."""

@@ -12,6 +12,7 @@ class Timing(Struct, frozen=True):
     drift: float = 0.02  # how far clock rates may differ
     recovery_wait: float = 5.0  # V7: how long a source waits for the other sources
     register_poll: float = 1.0
+    calm_poll: float = 5.0  # the same, while every member hears every other one in the view that it knows
     recheck: float = 0.5  # a change whose answer is lost is read again after this
     round_life: float = 0.5  # a round of the register that takes longer is given up
     status_fresh: float = 1.0  # how long the answer to a probe counts

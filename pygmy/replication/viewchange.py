@@ -3,6 +3,7 @@
 from msgspec import Struct
 
 from pygmy.messages.replication import (
+    GENESIS,
     Active,
     Join,
     Leave,
@@ -12,6 +13,7 @@ from pygmy.messages.replication import (
     Suffix,
     SuffixRequest,
     SyncAck,
+    Version,
     View,
 )
 from pygmy.replication import views
@@ -31,6 +33,7 @@ class Seen(Struct):
     incarnation: int
     epoch: int
     emptied: bool
+    blank: bool
     at: float
 
 
@@ -102,7 +105,7 @@ class ViewChange:
         self._install(view)
         if core.mode != "INIT" or core.leaving:
             return
-        core.ask_all(Probe(core.incarnation, view.epoch, self._emptied))
+        core.ask_all(Probe(core.incarnation, view.epoch, self._emptied, self._blank()))
         if core.me in view.sources:
             self._recover(view)
         elif core.me not in view.members:  # a member may become a source at any time, with what it acked
@@ -279,16 +282,18 @@ class ViewChange:
     def on_probe(self, peer: str, probe: Probe) -> None:
         """A node asks how this one is; a newer incarnation of a member means that the member has died."""
         core = self._core
-        self._status[peer] = Seen("INIT", probe.incarnation, probe.epoch, probe.emptied, core.now)
+        self._status[peer] = Seen("INIT", probe.incarnation, probe.epoch, probe.emptied, probe.blank, core.now)
         if core.mode != "INIT" and core.view and core.view.members.get(peer, probe.incarnation) < probe.incarnation:
             self._remove(frozenset({peer}))
         if probe.epoch > core.sealed:
             self._read()
-        core.send(peer, Status(core.mode, core.incarnation, core.sealed, self._emptied))
+        core.send(peer, Status(core.mode, core.incarnation, core.sealed, self._emptied, self._blank()))
 
     def on_status(self, peer: str, status: Status) -> None:
         """How another node is."""
-        self._status[peer] = Seen(status.mode, status.incarnation, status.epoch, status.emptied, self._core.now)
+        self._status[peer] = Seen(
+            status.mode, status.incarnation, status.epoch, status.emptied, status.blank, self._core.now
+        )
 
     def status_of(self, node: str) -> Seen | None:
         """How a node outside the view was when it last spoke; None: not lately."""
@@ -317,7 +322,8 @@ class ViewChange:
     def _recover(self, view: View) -> None:
         """A source that finds no RUNNING member starts the tier again with the sources it reaches.
 
-        A source whose disk was lost counts as none, unless all were: then nothing was ever acknowledged.
+        A source whose disk was lost counts as none, unless nobody in the whole tier has anything: as when the power
+        fails while the first view is born, and nothing was ever acknowledged.
         """
         core = self._core
         if any(node in view.members for node in self._recent("RUNNING")):
@@ -325,7 +331,7 @@ class ViewChange:
         waiting = self._recent("INIT")
         others = view.sources - {core.me}
         all_here = others <= waiting.keys()
-        if self._emptied and not (all_here and all(self._status[node].emptied for node in others)):
+        if self._emptied and not self._nobody_has_anything(waiting):
             return
         patience = core.timing.recovery_wait + core.timing.heartbeat * sorted(view.sources).index(core.me)
         if not all_here and core.now - self._init_since < patience:
@@ -336,6 +342,13 @@ class ViewChange:
             if node in others and self._status[node].emptied == self._emptied
         }
         self._swap(view, views.with_members(view, {core.me: core.incarnation, **reached}))
+
+    def _blank(self) -> bool:
+        return self._emptied and self._core.log.head == GENESIS
+
+    def _nobody_has_anything(self, waiting: dict[str, int]) -> bool:
+        """Every node of the tier is here, and none has taken part in a view or holds a single batch."""
+        return self._blank() and all(node in waiting and self._status[node].blank for node in self._core.others)
 
     def awaits(self) -> str:
         """One sentence on what an INIT node waits for."""
@@ -351,6 +364,33 @@ class ViewChange:
         return (
             f"The tier is down, and this node lacks what was acknowledged last. It waits for {missing or 'others'}."
         )
+
+    # ---- when the last source is gone
+
+    def cannot_force(self, expected: Version) -> str:
+        """One sentence on why the tier need not or cannot be forced to go on from this node; "": it can."""
+        core, view = self._core, self._known
+        if core.mode != "INIT":
+            return "This node is a member of its tier's view: there is nothing to force."
+        if view is None:
+            return "This node has never heard of a view of its tier: there is nothing to go on from."
+        if view.number != expected:
+            return f"The tier's view is {_numbered(view.number)}, not {_numbered(expected)}: look again."
+        if running := sorted(node for node in self._recent("RUNNING") if node in view.members):
+            return f"{running[0]} serves, and has all that was acknowledged: this node will learn it from there."
+        here = {node for node in self._recent("INIT") if not self._status[node].emptied}
+        if not self._emptied:
+            here.add(core.me)
+        if sources := sorted(view.sources & here):
+            return f"{sources[0]} has all that was acknowledged, and is there: the tier will start again with it."
+        return self.membership.why()
+
+    def force(self, expected: Version) -> None:
+        """Go on from this node's log alone."""
+        view = self._known
+        if view is not None and not self.cannot_force(expected):
+            self._change_open_since = None
+            self._swap(view, views.forced(view, self._core.me, self._core.incarnation))
 
     # ---- V8: leave
 
@@ -387,7 +427,7 @@ class ViewChange:
             return
         if silent := core.leases.silent(core.now):
             self._remove(silent)
-        if core.now - self._last_read > core.timing.register_poll:
+        if core.now - self._last_read > (core.timing.calm_poll if self._calm() else core.timing.register_poll):
             self._read()
         if core.mode == "RUNNING":
             self._declare_sources()
@@ -395,6 +435,19 @@ class ViewChange:
             self._try_activate()
         else:
             self._continue_sync()
+
+    def _calm(self) -> bool:
+        """No newer view can be active: its members would not have answered this node's heartbeats of late.
+
+        One may have been chosen without anyone knowing, as its proposer died; nobody serves in it yet.
+        """
+        view = self._core.view
+        settled = self._core.mode == "RUNNING" and view is not None and view.sources == frozenset(view.members)
+        return settled and self._change_open_since is None and self._core.lease_left() > 0
+
+
+def _numbered(number: Version) -> str:
+    return f"{number[0]}.{number[1]}"
 
 
 def _members(view: View) -> str:

@@ -28,6 +28,11 @@ def joined(view: View, node: str, incarnation: int) -> View | None:
     return with_members(view, {**view.members, node: incarnation})
 
 
+def forced(view: View, node: str, incarnation: int) -> View:
+    """The next epoch with this node alone, whatever the sources had: an operator says that they are gone."""
+    return View(view.epoch + 1, 0, {node: incarnation}, frozenset({node}), node)
+
+
 def all_sources(view: View) -> View:
     """The same epoch, of which every member is known by now to hold every acknowledged write."""
     return replace(view, gen=view.gen + 1, sources=frozenset(view.members))

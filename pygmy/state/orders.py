@@ -15,6 +15,8 @@ from pygmy.messages.operations import (
     Order,
     Ordered,
     Outcome,
+    Recorded,
+    RecordForced,
     RecordOrder,
     Row,
 )
@@ -80,5 +82,7 @@ class OrderBook:
                 upto = max(operation.upto, self.reconciled_upto)
                 self._marks.put(RECONCILED, Mark(RECONCILED, upto))
                 return Marked(upto)
+            case RecordForced():
+                return Recorded()
             case _:
                 raise TypeError(f"not an operation of the order tier: {type(operation).__name__}")

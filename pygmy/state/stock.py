@@ -19,6 +19,8 @@ from pygmy.messages.operations import (
     Operation,
     Outcome,
     OutOfRange,
+    Recorded,
+    RecordForced,
     RemoveBook,
     Removed,
     Row,
@@ -146,6 +148,8 @@ class Stock:
                 for book in fresh:
                     self._add(book, version)
                 return Opened(len(fresh))
+            case RecordForced():
+                return Recorded()
             case _:
                 raise TypeError(f"not an operation of the catalog: {type(operation).__name__}")
 

@@ -200,7 +200,7 @@ def recover_no_wait() -> list[Any]:
 def no_seal() -> list[Any]:
     def dispatch(original: Any, self: Replica, sender: str, message: Any) -> None:
         core = self._core
-        old = isinstance(message, Update) and core.mode == "SYNC" and message.epoch < core.epoch
+        old = isinstance(message, Update) and core.mode != "INIT" and message.epoch < core.epoch
         if old and core.log.head == message.batch.base:
             core.store(message.batch.seq, (message.batch,), core.log.append(message.batch))
             core.send(sender, Ack(message.epoch, message.batch.version))

@@ -34,6 +34,7 @@ class Network:
         self.cut: set[tuple[str, str]] = set()
         self.dropped: set[tuple[str, str, str]] = set()
         self.nodes: dict[str, Process] = {}
+        self.prompt = False  # what may wait for company does not
         self.voters_elsewhere = False  # an atomic register does not need the nodes of this history to be up
 
     def delay(self) -> float:
@@ -92,12 +93,16 @@ class Links:
         self._node = node
         self._clock = node.clock
 
-    def tell(self, names: Any, message: Any, heartbeat: bool = False) -> None:
+    def tell(self, names: Any, message: Any, heartbeat: bool = False, within: float = 0.0) -> None:
         if not self._clock.alive:
             return
         wire = encode(message) if self._network.wire else message
         for name in names:
-            self._network.send(self._node.name, name, message, wire)
+            if within and not self._network.prompt:  # it waits for another message to go along with
+                wait = self._network.world.random.uniform(0, within)
+                self._clock.callLater(wait, self._network.send, self._node.name, name, message, wire)
+            else:
+                self._network.send(self._node.name, name, message, wire)
 
     def call(self, name: str, body: CallBody, request_id: str, timeout: float) -> Deferred[AnswerBody]:
         """A call and its answer; each way may fail."""

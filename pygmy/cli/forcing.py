@@ -1,0 +1,130 @@
+"""`pygmy force-view`: a tier whose last source is gone goes on from another copy, if its operator says so."""
+
+import os
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+from msgspec import Struct
+from msgspec.structs import replace
+
+from pygmy.cli.books import token_option
+from pygmy.cli.calling import Settings, admin_token, fail, tcp_client
+from pygmy.cli.daemons import choose, cluster_option
+from pygmy.cli.failures import CommandFailed
+from pygmy.cli.nodes import Store, data_option, load_store
+from pygmy.cli.reacting import react
+from pygmy.cli.terminal import paint, printable, say, tell
+from pygmy.cluster import Node, Role
+from pygmy.datadir import token_path
+
+if TYPE_CHECKING:
+    from pygmy.routes.forcing import ForcedBody, ViewBody
+
+CHANGE_SECONDS = 15.0
+
+
+class Copy(Struct, frozen=True):
+    """A node of the tier, and what it says of the view and of its own log (None: it does not answer, and `why`)."""
+
+    node: Node
+    view: "ViewBody | None"
+    why: str = ""
+
+
+@click.command("force-view")
+@click.argument("name", metavar="NODE")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@cluster_option
+@data_option
+@token_option
+@click.pass_obj
+def force_view(
+    settings: Settings, name: str, yes: bool, cluster_file: str | None, data: str | None, token_file: str
+) -> None:
+    """Have NODE's tier go on from NODE's copy alone, when every copy that has all is gone for good.
+
+    What only those had acknowledged is lost. It says what that is, as far as anyone knows, and asks first. The nodes
+    that are given up must be off for good: one that still runs somewhere must not be reached by anybody.
+    """
+    store = load_store(cluster_file, data)
+    (node,) = choose(store, (name,))
+    if node.role is Role.FRONTEND:
+        raise click.UsageError(f"{node.name} is a front end: it keeps no copy of anything.")
+    settings.token_file = token_file or os.environ.get("PYGMY_TOKEN_FILE") or str(token_path(store.data))
+    try:
+        admin_token(settings)
+        view = _look(settings, store, node)
+        if not yes:
+            click.confirm(f"Go on from {node.name}, without {_names(view.sources)}?", abort=True, err=True)
+        forced = react(lambda reactor: _force(reactor, settings, node, view))
+    except CommandFailed as failure:
+        fail(settings, failure)
+    say(f"The {node.role} tier goes on from {node.name}, in epoch {forced.epoch}. It is recorded in the tier's log.")
+
+
+def _look(settings: Settings, store: Store, node: Node) -> "ViewBody":
+    """Tell how every copy of the tier is and what would be lost; the view to be replaced. Exit code 1: not so."""
+    copies = react(lambda reactor: _copies(reactor, settings, store.cluster.tier(node.role)))
+    chosen = next(copy for copy in copies if copy.node == node)
+    for copy in copies:
+        tell(_line(copy))
+    view = chosen.view
+    if view is None:
+        tell(f"{node.name} does not answer ({chosen.why}): start it first.", "red")
+        raise click.exceptions.Exit(1)
+    if view.objection:
+        tell(f"Not forced: {printable(view.objection)}", "red")
+        raise click.exceptions.Exit(1)
+    tell(warning(view, copies), "yellow")
+    return view
+
+
+def warning(view: "ViewBody", copies: list[Copy]) -> str:
+    """What may be lost."""
+    ahead = [copy for copy in copies if copy.view is not None and copy.view.head[1] > view.head[1]]
+    lines = [
+        f"The last view of the tier, {view.epoch}.{view.gen}, has {_names(view.sources)} as its only"
+        f" {'source' if len(view.sources) == 1 else 'sources'}: what was acknowledged after batch {view.head[1]} of"
+        f" {view.node}, decided at {_when(view.newest)}, is lost for good.",
+        "Nobody can say how much that is. A buyer who was told of an order may find no trace of it.",
+        f"{_names(view.sources)} must be off for good, and come back with an empty directory only.",
+    ]
+    lines += [f"{copy.node.name} has more: up to batch {copy.view.head[1]}." for copy in ahead if copy.view]
+    return "\n".join(lines)
+
+
+async def _copies(reactor: Any, settings: Settings, nodes: tuple[Node, ...]) -> list[Copy]:
+    from pygmy.routes.forcing import ViewBody
+
+    found = []
+    for node in nodes:
+        client = tcp_client(reactor, replace(settings, url=node.url))
+        try:
+            found.append(Copy(node, (await client.get("/view", ViewBody, admin=True)).value))
+        except CommandFailed as failure:
+            found.append(Copy(node, None, str(failure)))
+    return found
+
+
+async def _force(reactor: Any, settings: Settings, node: Node, view: "ViewBody") -> "ForcedBody":
+    from pygmy.routes.forcing import ForceBody, ForcedBody
+
+    client = tcp_client(reactor, replace(settings, url=node.url, timeout=max(settings.timeout, CHANGE_SECONDS)))
+    body = ForceBody(view.epoch, view.gen)
+    return (await client.write("POST", "/view", ForcedBody, body, admin=True)).value
+
+
+def _line(copy: Copy) -> str:
+    if copy.view is None:
+        return f"  {copy.node.name}  {paint('does not answer', 'red')} ({printable(copy.why)})"
+    view = copy.view
+    return f"  {copy.node.name}  {view.state}, batches up to {view.head[1]}, the last one of {_when(view.newest)}"
+
+
+def _when(at: int) -> str:
+    return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if at else "no time"
+
+
+def _names(names: tuple[str, ...]) -> str:
+    return " and ".join(names) if names else "nobody"
