@@ -117,7 +117,7 @@ class CatalogServer(MultiService):
 
     async def _answer(self, call: Call) -> AnswerBody:
         if self._opening is not None:
-            raise unavailable("The catalog is not open yet.")
+            raise unavailable(self._ledger.condition().why or "The catalog is not open yet.")
         match call.body:
             case Execute(op_id, operation):
                 result = await self._ledger.execute(operation, op_id)

@@ -9,6 +9,7 @@ fetches what the file lacks.
 from collections.abc import Callable
 
 from msgspec import Struct
+from msgspec.structs import replace
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -52,9 +53,8 @@ async def begin(store: Store, ballots: Ballots, file: Recognized, window: int, l
     witness = Witness(file.identity.incarnation, incarnation, file.witness.seq, file.witness.hash)
     if file.trusted:
         await ballots.testify(witness)
-        return await store.boot(window, incarnation=incarnation)
-    boot = await store.boot(window, incarnation=incarnation, trusted=False)
-    await ballots.testify(witness)
+    boot = await store.boot(window, incarnation=incarnation, trusted=file.trusted)
+    await ballots.testify(replace(witness, was=incarnation))
     return boot
 
 

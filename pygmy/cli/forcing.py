@@ -54,18 +54,21 @@ def force_view(
     settings.token_file = token_file or os.environ.get("PYGMY_TOKEN_FILE") or str(token_path(store.data))
     try:
         admin_token(settings)
-        view = _look(settings, store, node)
-        if not yes:
-            click.confirm(f"Go on from {node.name}, without {_names(view.sources)}?", abort=True, err=True)
-        forced = react(lambda reactor: _force(reactor, settings, node, view))
+        epoch = react(lambda reactor: _run(reactor, settings, store, node, yes))
     except CommandFailed as failure:
         fail(settings, failure)
-    say(f"The {node.role} tier goes on from {node.name}, in epoch {forced.epoch}. It is recorded in the tier's log.")
+    say(f"The {node.role} tier goes on from {node.name}, in epoch {epoch}. It is recorded in the tier's log.")
 
 
-def _look(settings: Settings, store: Store, node: Node) -> "ViewBody":
+async def _run(reactor: Any, settings: Settings, store: Store, node: Node, yes: bool) -> int:
+    view = _look(node, await _copies(reactor, settings, store.cluster.tier(node.role)))
+    if not yes:
+        click.confirm(f"Go on from {node.name}, without {_names(view.sources)}?", abort=True, err=True)
+    return (await _force(reactor, settings, node, view)).epoch
+
+
+def _look(node: Node, copies: list[Copy]) -> "ViewBody":
     """Tell how every copy of the tier is and what would be lost; the view to be replaced. Exit code 1: not so."""
-    copies = react(lambda reactor: _copies(reactor, settings, store.cluster.tier(node.role)))
     chosen = next(copy for copy in copies if copy.node == node)
     for copy in copies:
         tell(_line(copy))
