@@ -255,6 +255,45 @@ def test_a_sound_history_is_sound() -> None:
     assert check(shop(), quiet=True).problems == ()
 
 
+def told(order: Order) -> Order:
+    """As people are told of an order: when, to the second, and not under which op_id."""
+    return replace(order, op_id="", at=order.at // 1000 * 1000)
+
+
+def public(**changes: Any) -> list[Record]:
+    """The sound history as its clients know it over HTTP; the order in it with these changes."""
+    history: list[Record] = []
+    for record in shop():
+        match record:
+            case Write(outcome=Ordered(order)):
+                record = replace(record, outcome=Ordered(replace(told(order), **changes)), public=True)
+            case Orders():
+                shown = tuple(replace(told(order), **changes) for order in record.orders)
+                record = replace(record, orders=shown, public=True)
+        history.append(record)
+    return history
+
+
+def test_what_http_does_not_tell_of_an_order_is_not_missed() -> None:
+    assert check(public(), quiet=True).problems == ()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"order_id": 2}, {"lines": (OrderLine(1, 1, 99),)}, {"total": 99}, {"at": 2000}, {"basket": True}],
+    ids=str,
+)
+def test_what_http_tells_of_an_order_must_be_so(changes: dict[str, Any]) -> None:
+    write, orders = ("was answered", "order log"), ("saw orders",)
+    problems = "\n".join(check(public(**changes)).problems)
+    assert all(word in problems for word in (*write, *orders))
+
+
+def test_an_order_told_in_part_only_is_wrong_where_all_of_it_is_promised() -> None:
+    history = [replace(r, public=False) if isinstance(r, Write | Orders) else r for r in public()]
+    assert len(check(history).problems) == 2
+
+
 ORDER_2 = Order(2, "c:1", (OrderLine(1, 1, 100),), 100, 1002)
 BROKEN: dict[str, list[Record]] = {
     "an answer that the log does not have": swapped(kind=Write, index=1, fields={"outcome": SoldOut((Short(2, 1),))}),

@@ -489,6 +489,27 @@ def test_stop_gives_up_in_time_and_tells_whoever_waits_that_it_does_not_know(pai
     now_of(pair.stores["b"]._store.close())
 
 
+def test_whoever_comes_after_the_database_is_closed_is_told_that_nothing_was_done(pair: Rig) -> None:
+    """The port is still open then: requests come in, and an order server begins each with a look for its key."""
+    ledger = pair.ledgers["b"]
+    pair.ledgers["a"]._beat.stop()
+    pair.up.discard("a")  # so that the last one gives up leaving, and still holds itself for a member
+    stopped = Told(ledger.stop())
+    pair.advance(3.2)
+    assert stopped.results == [None]
+    late = [
+        ledger.find("k"),
+        ledger.execute(ONE, "k"),
+        ledger.batches(0, 1),
+        ledger.read((1,)),
+        ledger.sales(0, 1, 1),
+    ]
+    for told in map(Told, late):
+        assert (told.problem.status, told.problem.outcome_unknown) == (503, False)
+    pair.up.discard("b")
+    now_of(pair.stores["a"]._store.close())
+
+
 def test_a_node_that_has_failed_can_still_be_stopped(alone: Rig) -> None:
     alone.stores["a"].broken = StoreBroken("disk I/O error")
     told = Told(alone.ledgers["a"].execute(ONE, "k"))

@@ -18,6 +18,9 @@ version, for no answer does: it has to be the list as it stood after some batch,
 moment must agree with real time as that of a `read` must.  How many books were asked for does not matter: with `more`
 there must have been a further one, without it none.  `logged`: every entry of both logs, in order.  `stock`: the
 books as a copy holds them at the end.
+
+`public` true, of a `write` or of `orders`, says that the orders in it are as the public interface tells them: their
+times (`at`) in whole seconds, and without an op_id.
 """
 
 from collections.abc import Iterable, Iterator
@@ -41,6 +44,7 @@ class Write(Struct, frozen=True, tag="write"):
     outcome: Outcome | None = None
     version: Version | None = None
     index: int | None = None
+    public: bool = False
 
 
 class Read(Struct, frozen=True, tag="read"):
@@ -75,6 +79,7 @@ class Orders(Struct, frozen=True, tag="orders"):
     more: bool
     invoked: float
     answered: float
+    public: bool = False
 
 
 class Logged(Struct, frozen=True, tag="logged"):

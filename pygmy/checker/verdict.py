@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from functools import partial
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from pygmy.checker.history import Logged, Orders, Page, Read, Record, Stock, Write
 from pygmy.checker.linear import Earliest, Event, sweep
@@ -14,6 +15,7 @@ from pygmy.checker.lists import Lists, earliest_in
 from pygmy.checker.replay import Broken, CatalogReplay, OrderReplay, Placed, Shelf
 from pygmy.messages.operations import (
     NoSuchBook,
+    Order,
     Ordered,
     Outcome,
     OutOfRange,
@@ -175,7 +177,7 @@ class _Checker:
         if not _same_request(write, recorded):
             return f"{write.op_id} was answered {write.outcome}, but the log has another request under that op_id"
         if isinstance(write.outcome, Ordered):
-            if order is None or order.logged.entry.outcome != write.outcome:
+            if order is None or not _same_order(order.logged.entry.outcome, write):
                 return f"{write.op_id} was answered {write.outcome}, but the order log has {_said(order)}"
         elif write.outcome != recorded.logged.entry.outcome:
             return f"{write.op_id} was answered {write.outcome}, but the log has {_said(recorded)}"
@@ -268,7 +270,8 @@ class _Checker:
 
     def _page(self, page: Orders) -> Earliest:
         last = page.after + len(page.orders)
-        if tuple(self.orders.orders[page.after : last]) != page.orders:
+        there = tuple(self.orders.orders[page.after : last])
+        if (tuple(map(_told, there)) if page.public else there) != page.orders:
             raise Broken(f"{page.client} saw orders after {page.after} that are not those of the log: {page.orders}")
         # A page that is full tells nothing of what comes after it; an empty one not even of what is before.
         low = self.orders.places[last - 1] if page.orders else 0
@@ -295,6 +298,17 @@ def _same_request(write: Write, recorded: Placed) -> bool:
     if isinstance(logged, Sell) and isinstance(write.operation, Sell):
         return logged.lines == write.operation.lines and logged.basket == write.operation.basket
     return logged == write.operation
+
+
+def _same_order(recorded: Outcome, write: Write) -> bool:
+    if write.public and isinstance(recorded, Ordered):
+        recorded = Ordered(_told(recorded.order))
+    return recorded == write.outcome
+
+
+def _told(order: Order) -> Order:
+    """As much of an order as the public interface tells."""
+    return replace(order, op_id="", at=order.at // 1000 * 1000)
 
 
 def _said(placed: Placed | None) -> Outcome | None:

@@ -38,6 +38,7 @@ log = Logger()
 
 READ_PATIENCE = 0.2  # seconds that a read waits for the commit that touches it
 LEAVE_PATIENCE = 3.0
+CLOSED = "The node is shutting down."
 FORCE_PATIENCE = 10.0
 FETCH_BATCHES, FETCH_BYTES = 1024, 2 * 1024 * 1024
 
@@ -108,6 +109,7 @@ class Driver:
         self._ticket = 0
         self._asked: dict[int, _Asked] = {}
         self._closing: list[tuple[frozenset[int], Deferred[None]]] = []
+        self._closed = False
         self._beat = LoopingCall(self._tick)
         self._beat.clock = clock
 
@@ -131,8 +133,9 @@ class Driver:
         if self._beat.running:
             self._beat.stop()
         self._failed = None
+        self._closed = True
         for ticket in list(self._asked):
-            self._abandon(Abandon(ticket, True, "The node is shutting down."))
+            self._abandon(Abandon(ticket, True, CLOSED))
         await self._store.close()
 
     def _tick(self) -> None:
@@ -151,6 +154,8 @@ class Driver:
 
     def execute(self, operation: Operation, op_id: str) -> Deferred[Result]:
         """Execute once per op_id; see `pygmy.ledger.seam.Ledger`."""
+        if self._closed:
+            return fail(unavailable(CLOSED))
         if self.replica.mode == "INIT":
             return fail(unavailable(self.replica.why()))
         if len(self._asked) >= self._timing.queue:
@@ -164,6 +169,8 @@ class Driver:
 
     def find(self, op_id: str) -> Deferred[Result | None]:
         """The committed result under this op_id, if it is known here."""
+        if self._closed:
+            return fail(unavailable(CLOSED))
         recent = self.replica.log.result(op_id)
         if recent is not None:
             return succeed(self._if_chosen(recent[1]))
@@ -173,6 +180,8 @@ class Driver:
 
     def batches(self, after: int, limit: int) -> Deferred[tuple[Batch, ...]]:
         """Committed batches after a seq."""
+        if self._closed:
+            return fail(unavailable(CLOSED))
         chosen = self.replica.chosen(self._now())
         if chosen is None:
             return fail(unavailable(self.replica.why()))
@@ -210,6 +219,8 @@ class Driver:
 
     def _when_readable(self, keys: frozenset[str], read: Callable[[], T]) -> Deferred[T]:
         """`read()` in a turn in which this node may answer for these keys: now, or once a commit is through."""
+        if self._closed:
+            return fail(unavailable(CLOSED))
         verdict = self.replica.readable(keys, self._now())
         if verdict:
             return succeed(read())

@@ -1,0 +1,1 @@
+"""Chaos on real processes: faults by a seeded schedule, clients throughout, and a verdict on what they were told."""
