@@ -173,4 +173,4 @@ class CatalogServer(MultiService):
 
     def cluster(self) -> ClusterBody:
         """The tier as this replica sees it."""
-        return cluster_body(self._cluster, self._node, self._ledger.peers())
+        return cluster_body(self._cluster, self._node, self._ledger.condition(), self._ledger.peers())

@@ -169,7 +169,8 @@ class OrderServer(MultiService):
 
     def cluster(self) -> ClusterBody:
         """The tier as this replica hears it, and the catalogs by their heartbeats."""
-        return cluster_body(self._cluster, self._node, self._ledger.peers(), self._heartbeats)
+        condition, peers = self._ledger.condition(), self._ledger.peers()
+        return cluster_body(self._cluster, self._node, condition, peers, self._heartbeats)
 
 
 def _same_request(buy: Buy, order: Order) -> Order:

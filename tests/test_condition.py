@@ -9,7 +9,7 @@ CLUSTER = parse_cluster("a, b\na\na\n")
 
 def test_a_replica_names_every_node_of_the_cluster_and_what_it_hears_of_its_own_tier() -> None:
     peers = {"catalog-0": Peer("RUNNING", 3, 0, 0.0), "catalog-1": Peer("SYNC", 3, 7, 0.123456789)}
-    body = cluster_body(CLUSTER, CLUSTER.catalogs[0], peers)
+    body = cluster_body(CLUSTER, CLUSTER.catalogs[0], Condition("RUNNING", "", 3, 1), peers)
     seen = {node.node: (node.state, node.lag, node.heartbeat) for node in body.nodes}
     assert seen == {
         "catalog-0": ("RUNNING", 0, 0.0),

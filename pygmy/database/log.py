@@ -20,6 +20,10 @@ _decode_operation = msgspec.json.Decoder(Operation).decode
 _decode_outcome = msgspec.json.Decoder(Outcome).decode
 _decode_sell = msgspec.json.Decoder(Sell).decode
 
+# A node that asks for what follows its log names the last two batches that it has: a third one gets it on, however
+# long all three are.
+LEAST = 3
+
 _SALES = """
     SELECT seq, idx, op_id, at, operation, outcome, (SELECT epoch FROM batches WHERE batches.seq = entries.seq)
     FROM entries WHERE seq > ? AND seq <= ? AND kind = 'sell' ORDER BY seq, idx
@@ -77,7 +81,7 @@ def find(cursor: sqlite3.Cursor, op_ids: Iterable[str]) -> tuple[dict[str, Locat
 def read(cursor: sqlite3.Cursor, first: int, limit: int, limit_bytes: int) -> tuple[Batch, ...]:
     """Up to `limit` batches from seq `first` on, in order.
 
-    No further one once their entries hold `limit_bytes` characters, but always the first.
+    No further one once their entries hold `limit_bytes` characters, but always the first LEAST.
     """
     found: list[Batch] = []
     size = 0
@@ -89,7 +93,7 @@ def read(cursor: sqlite3.Cursor, first: int, limit: int, limit_bytes: int) -> tu
             "SELECT op_id, digest, operation, at, outcome FROM entries WHERE seq = ? ORDER BY idx", (seq,)
         ).fetchall()
         size += sum(len(e[0]) + len(e[1]) + len(e[2]) + len(e[4]) + 20 for e in entries)
-        if found and size > limit_bytes:
+        if size > limit_bytes and len(found) >= LEAST:
             break
         found.append(Batch(epoch, seq, base_epoch, tuple(_entry(*e) for e in entries), digest))
     return tuple(found)

@@ -32,7 +32,7 @@ def starting_resource(
         return health_body(node, Condition("INIT", WHY, 0, 0))
 
     def seen() -> ClusterBody:
-        return cluster_body(cluster, node, {node.name: Peer("INIT")})
+        return cluster_body(cluster, node, Condition("INIT", WHY, 0, 0), {node.name: Peer("INIT", why=WHY)})
 
     async def rows() -> Sequence[Struct]:
         return ()
