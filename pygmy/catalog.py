@@ -72,6 +72,7 @@ class CatalogServer(MultiService):
         self._metrics = metrics
         self._opening: Sequence[NewBook] | None = opening
         self._busy = False
+        metrics.watch_tier(ledger.condition, ledger.peers)
         Ticking(self._open, clock, 0.1).setServiceParent(self)
 
     # ---- the opening stock

@@ -83,6 +83,7 @@ class OrderServer(MultiService):
         gate = Gate(IN_FLIGHT)
         self.catalogs = Forwarder(catalogs, urls, links, gate, metrics, clock, now, PATIENCE)
         metrics.watch("sales under way", lambda: gate.inside)
+        metrics.watch_tier(ledger.condition, ledger.peers)
         self._heartbeats = Heartbeats(
             cluster.catalogs, {Role.CATALOG: catalogs}, client, metrics, clock, now, interval=1.0
         )

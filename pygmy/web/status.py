@@ -62,7 +62,7 @@ class NodeStatus(Struct, frozen=True):
     progress: int | None = None
 
 
-class ViewStatus(Struct, frozen=True):
+class ViewStatus(Struct, frozen=True, omit_defaults=True):
     """A view: its number (epoch, gen), who leads it, its members with their incarnations, and its sources.
 
     `told_by`: the replicas that say that they are in it.
