@@ -23,7 +23,7 @@ from twisted.web.resource import Resource
 from pygmy.cli.calling import Settings, admin_token
 from pygmy.cli.client import StoreClient
 from pygmy.cli.main import main
-from pygmy.cli.status import verdict
+from pygmy.cli.overview import verdict
 from pygmy.peers import http_client
 from pygmy.web.status import Health, NodeStatus
 

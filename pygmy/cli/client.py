@@ -58,8 +58,8 @@ class StoreClient:
         self, http: HTTPClient, url: str, clock: IReactorTime, timeout: float, token: Callable[[], str]
     ) -> None:
         self.url = url
+        self.clock = clock
         self._http = http
-        self._clock = clock
         self._timeout = timeout
         self._token = token
 
@@ -140,7 +140,7 @@ class StoreClient:
         query = {name: str(value) for name, value in params.items()}
         work = Deferred.fromCoroutine(self._request(method, path, query, body, headers))
         try:
-            return await work.addTimeout(self._timeout, self._clock, _gave_up)
+            return await work.addTimeout(self._timeout, self.clock, _gave_up)
         except NEVER_SENT as error:
             raise Unavailable(f"There is no store at {self.url}: {_reason(error)}.") from error
 
