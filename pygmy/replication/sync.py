@@ -17,24 +17,46 @@ from pygmy.replication.progress import Progress
 CHUNK_BYTES = 512 * 1024
 
 
+# Chunks that a learner may hold in memory, its disk being slower than the others' and the network.
+MOST_UNSTORED = 8
+MOST_DOUBLINGS = 4
+
+
 class Sync:
     """Both sides of the exchange."""
 
     def __init__(self, core: Core) -> None:
         self._core = core
         self.progress = Progress(core)
+        self._asked: tuple[str, Version] | None = None  # what a learner has no answer to yet,
+        self._asked_at = 0.0  # when it asked that last,
+        self._repeats = 0  # and how often again
 
     # ---- asking
 
     def request(self, to: str, epoch: int | None) -> None:
         """Ask for what follows the head of this log."""
         log = self._core.log
+        if epoch is None and not self._may_ask((to, log.head)):
+            return
         self.progress.begin()
         self._core.send(to, SuffixRequest(epoch, log.head, log.previous))
+
+    def _may_ask(self, question: tuple[str, Version]) -> bool:
+        """A learner asks again ever later: on a slow line the answer takes its time, and each one is as long."""
+        core = self._core
+        patience = core.timing.register_poll * 2**self._repeats
+        again = question == self._asked
+        if len(core.stores) >= MOST_UNSTORED or (again and core.now - self._asked_at < patience):
+            return False
+        self._repeats = min(self._repeats + 1, MOST_DOUBLINGS) if again else 0
+        self._asked, self._asked_at = question, core.now
+        return True
 
     def apply(self, peer: str, suffix: Suffix) -> int:
         """Truncate and append in one transaction; the token to wait for. The caller has checked the head."""
         core = self._core
+        self._asked = None
         if core.log.truncate(suffix.cut):
             core.effects.append(Note(f"dropped the unacknowledged batch {suffix.cut}, as {peer} has it otherwise"))
         changes = [change for batch in suffix.batches for change in core.log.append(batch)]
