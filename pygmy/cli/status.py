@@ -8,6 +8,7 @@ from pygmy.cli.client import Reply, StoreClient
 from pygmy.cli.failures import UNAVAILABLE
 from pygmy.cli.overview import is_open, overview
 from pygmy.cli.reacting import INTERRUPTED
+from pygmy.cli.seconds import Seconds
 from pygmy.cli.terminal import say
 from pygmy.cli.watching import watch
 from pygmy.web.status import ClusterBody, Health
@@ -18,7 +19,7 @@ from pygmy.web.status import ClusterBody, Health
     "--watch",
     "every",
     metavar="[SECONDS]",
-    type=click.FloatRange(min=0.1, max=3600),
+    type=Seconds(min=0.1, max=3600),
     is_flag=False,
     flag_value=1.0,
     help="Look again every SECONDS (1), until Ctrl-C.",
