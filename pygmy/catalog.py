@@ -76,6 +76,7 @@ class CatalogServer(MultiService):
         self._metrics = metrics
         self._opening: Sequence[NewBook] | None = opening
         self._busy = False
+        metrics.watch_tier(ledger.condition, ledger.peers)
         Ticking(self._open, clock, 0.1).setServiceParent(self)
 
     # ---- the opening stock
@@ -179,4 +180,4 @@ class CatalogServer(MultiService):
 
     def cluster(self) -> ClusterBody:
         """The tier as this replica sees it."""
-        return cluster_body(self._cluster, self._node, self._ledger.peers())
+        return cluster_body(self._cluster, self._node, self._ledger.condition(), self._ledger.peers())

@@ -200,7 +200,8 @@ class FrontEnd(MultiService):
 
     def condition(self) -> ClusterBody:
         """What this front end sees of every node."""
-        return ClusterBody(self._node.name, tuple(map(self._status, self._cluster.nodes)))
+        nodes = tuple(map(self._status, self._cluster.nodes))
+        return ClusterBody(self._node.name, nodes, tiers=self.heartbeats.tier_statuses())
 
     def _status(self, node: Node) -> NodeStatus:
         if node == self._node:

@@ -33,6 +33,7 @@ from pygmy.opening import load_books
 from pygmy.order import OrderServer
 from pygmy.peers import Links, http_client, pooled_agent
 from pygmy.replication.founding import WrongCluster, check_charter
+from pygmy.replication.log import Diverged, LogBroken
 from pygmy.routes.backup import backup_route
 from pygmy.routes.forcing import ViewBody, forcing_routes
 from pygmy.routes.starting import starting_resource
@@ -319,8 +320,15 @@ class NodeService(MultiService):
 
     def _failed(self, failure: Failure) -> None:
         """Fail-stop: what this node has said is on its disk; what it might say next would not be."""
-        log.failure("{node} stops", failure, node=self._node.name)
-        self._end(FAILED_EXIT, f"{self._node.name} stops at once: {failure.getErrorMessage()}")
+        why = f"{self._node.name} stops at once: {failure.getErrorMessage()}"
+        if failure.check(LogBroken):
+            why += (
+                f". Start it again; if it stops with these words again, move {self._directory} away and start it: "
+                "it then fetches everything from the others"
+            )
+        if not failure.check(Diverged):
+            log.failure("{node} stops", failure, node=self._node.name)
+        self._end(FAILED_EXIT, why)
 
     def _end(self, code: int, why: str) -> None:
         log.critical("{why}", why=why)

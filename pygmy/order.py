@@ -86,6 +86,7 @@ class OrderServer(MultiService):
         gate = Gate(IN_FLIGHT)
         self.catalogs = Forwarder(catalogs, urls, links, gate, metrics, clock, now, PATIENCE)
         metrics.watch("sales under way", lambda: gate.inside)
+        metrics.watch_tier(ledger.condition, ledger.peers)
         self._heartbeats = Heartbeats(
             cluster.catalogs, {Role.CATALOG: catalogs}, client, metrics, clock, now, interval=1.0
         )
@@ -174,7 +175,8 @@ class OrderServer(MultiService):
 
     def cluster(self) -> ClusterBody:
         """The tier as this replica hears it, and the catalogs by their heartbeats."""
-        return cluster_body(self._cluster, self._node, self._ledger.peers(), self._heartbeats)
+        condition, peers = self._ledger.condition(), self._ledger.peers()
+        return cluster_body(self._cluster, self._node, condition, peers, self._heartbeats)
 
 
 def _same_request(buy: Buy, order: Order) -> Order:

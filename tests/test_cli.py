@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
 from treq.testing import RequestTraversalAgent
@@ -23,9 +24,10 @@ from twisted.web.resource import Resource
 from pygmy.cli.calling import Settings, admin_token
 from pygmy.cli.client import StoreClient
 from pygmy.cli.main import main
-from pygmy.cli.status import verdict
+from pygmy.cli.overview import cluster_table, overview, verdict
+from pygmy.messages.condition import Head
 from pygmy.peers import http_client
-from pygmy.web.status import Health, NodeStatus
+from pygmy.web.status import ClusterBody, Health, NodeStatus, TierStatus
 
 BOOK = b'{"id":1,"title":"RPCs for Dummies","topic":"distributed systems","cost":35.0,"count":2000}'
 ORDER = b'{"OrderId":79,"ID":1,"Date":"Apr-30-2021 17:44:42","Order status":"Success","Quantity":2,"Total":70.0}'
@@ -356,14 +358,189 @@ def test_status_shows_every_node_and_fails_when_the_store_is_closed(
     assert json.loads(pygmy("--json", "status").stdout)["cluster"]["nodes"] == nodes
 
 
+def _tier(**changes: Any) -> dict[str, Any]:
+    """The catalog tier as a front end tells of it."""
+    view = {
+        "epoch": 3,
+        "gen": 1,
+        "leader": "catalog-0",
+        "members": {"catalog-0": 7, "catalog-1": 8},
+        "sources": ["catalog-0", "catalog-1"],
+    }
+    head = {"epoch": 3, "seq": 1234, "hash": "9f3c1a2b" * 4}
+    tier = {"tier": "catalog", "view": view, "other_views": [], "primary": "catalog-1", "redundancy": 2, "head": head}
+    return {**tier, "heads": {"catalog-0": head, "catalog-1": head}, "diverged": [], **changes}
+
+
+def _overview(*tiers: dict[str, Any], nodes: list[NodeStatus] | None = None) -> list[str]:
+    """The lines below the table."""
+    nodes = [_node(name) for name in NODES] if nodes is None else nodes
+    body = ClusterBody("frontend-0", tuple(nodes), tiers=msgspec.convert(tiers, tuple[TierStatus, ...]))
+    return overview(_health(), body).splitlines()[1 + len(nodes) :]
+
+
+def test_status_has_a_line_a_tier() -> None:
+    view = _tier()["view"]
+    three = {**view["members"], "catalog-2": 9}
+    joining = {**view, "members": three}
+    assert _overview(_tier(), _tier(view=joining), _tier(view=None, head=None))[:-1] == [
+        "catalog  view 3.1: catalog-0 (leads), catalog-1; primary catalog-1; sources both; head 3-1234 9f3c1a2b",
+        "catalog  view 3.1: catalog-0 (leads), catalog-1, catalog-2; primary catalog-1; sources catalog-0, catalog-1;"
+        " head 3-1234 9f3c1a2b",
+        "catalog  no view: nobody in it can be reached",
+    ]
+
+
+def test_replicas_that_disagree_about_the_view_are_shown_both() -> None:
+    other = {**_tier()["view"], "epoch": 2, "leader": "catalog-1", "told_by": ["catalog-1"]}
+    assert _overview(_tier(other_views=[other]))[1] == (
+        "catalog  catalog-1 in another view 2.1: catalog-0, catalog-1 (leads)"
+    )
+
+
+def test_diverged_copies_cannot_be_overlooked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pygmy.cli.terminal.colourful", lambda stream: True)
+    odd = {"epoch": 3, "seq": 1234, "hash": "77aa0011" * 4}
+    heads = {"catalog-0": _tier()["head"], "catalog-1": odd}
+    lines = _overview(_tier(heads=heads, diverged=["catalog-0", "catalog-1"]))
+    told = "catalog  DIVERGED: catalog-0 has 3-1234 9f3c1a2b, catalog-1 has 3-1234 77aa0011"
+    assert lines[0] == f"\x1b[31m{told}\x1b[0m"
+    assert lines[-1] == "\x1b[31mOpen, but DIVERGED:\x1b[0m the copies of catalog differ."
+
+
+def test_status_says_why_a_node_does_not_serve_and_how_far_it_is() -> None:
+    nodes = [
+        _node("catalog-0", why="The node's read lease has run out."),
+        _node("catalog-1", "INIT", why="It has not caught up.", progress=40),
+        *[_node(name) for name in NODES[2:]],
+    ]
+    table = overview(_health(), ClusterBody("frontend-0", tuple(nodes))).splitlines()
+    assert "INIT 40 %" in table[2]
+    assert table[len(nodes) + 1 :] == [
+        "catalog-0 does not serve: The node's read lease has run out.",
+        "catalog-1 does not serve: It has not caught up.",
+        "Open, but catalog has 1 copy: catalog-0 is not serving, catalog-1 is catching up (40 %).",
+    ]
+
+
+def test_the_table_fits_a_terminal_of_a_hundred_columns() -> None:
+    head = Head(123, 12_345_678, "9f3c1a2b" * 4)
+    node = NodeStatus("frontend-0", "frontend", "http://localhost:5002", "INIT 99 %", 123, 0, 12.3, head=head)
+    assert max(map(len, cluster_table([node]).splitlines())) <= 100
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "x", "nan"])
+def test_watch_wants_a_sane_number_of_seconds(pygmy: Callable[..., Result], seconds: str) -> None:
+    result = pygmy("status", "--watch", seconds)
+    assert (result.exit_code, result.stdout) == (2, "")
+
+
 # ---- with sockets, as a process
+
+
+def _status_answers(connection: socket.socket, request: bytes) -> None:
+    """What a front end says of itself and its store."""
+    health = {"message": "Healthy", "role": "frontend", "node": "frontend-0", "state": "RUNNING"}
+    nodes = [{"node": name, "role": "catalog", "url": "http://x", "state": "RUNNING", "epoch": 3} for name in NODES]
+    about = {**health, "epoch": 3, "redundancy": 2}
+    cluster = {"node": "frontend-0", "nodes": nodes, "tiers": [_tier()]}
+    body = json.dumps(about if b"/health" in request.split(b"\r\n")[0] else cluster).encode()
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % len(body)
+    connection.sendall(head + body)
+    connection.close()
+
+
+def _watching(address: str, *options: str, stdout: Any = subprocess.PIPE, **environment: str) -> Any:
+    return subprocess.Popen(
+        [sys.executable, "-u", "-m", "pygmy", "--frontend-server", address, *options, "status", "--watch", "0.1"],
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        env={**{k: v for k, v in os.environ.items() if k != "NO_COLOR"}, **environment},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
+
+def _read_until(read: Callable[[], bytes], wanted: bytes, count: int) -> bytes:
+    seen = b""
+    while seen.count(wanted) < count:
+        chunk = read()
+        assert chunk, seen
+        seen += chunk
+    return seen
+
+
+def test_watch_prints_table_after_table_and_ctrl_c_is_a_proper_end_of_it() -> None:
+    server = Listener(lambda connection: _status_answers(connection, server.requests[-1]))
+    process = _watching(server.address)
+    try:
+        shown = _read_until(lambda: os.read(process.stdout.fileno(), 65536), b"Open.", 3).decode()
+        assert shown.count("NODE  ") >= 3
+        assert "\x1b" not in shown
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+        assert (process.returncode, errors) == (0, b"")
+    finally:
+        process.kill()
+        process.wait()
+        server.close()
+
+
+def test_watch_draws_over_its_last_picture_on_a_terminal() -> None:
+    """The screen is cleared once; after that only the rest of each line is, so nothing flickers."""
+    server = Listener(lambda connection: _status_answers(connection, server.requests[-1]))
+    reader, writer = pty.openpty()
+    process = _watching(server.address, stdout=writer, TERM="xterm")
+    os.close(writer)
+    try:
+        shown = _read_until(lambda: os.read(reader, 65536), b"\x1b[H", 4)
+        assert shown.count(b"\x1b[2J") == 1
+        assert b"NODE" in shown
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(reader)
+        server.close()
+
+
+def test_watch_goes_on_while_the_front_end_is_away() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    process = _watching(f"127.0.0.1:{port}")
+    server = None
+    try:
+        away = _read_until(lambda: os.read(process.stdout.fileno(), 65536), b"Asking again", 2)
+        assert f"There is no store at http://127.0.0.1:{port}".encode() in away
+        server = Listener(lambda connection: _status_answers(connection, server.requests[-1]), port)  # type: ignore[union-attr]
+        _read_until(lambda: os.read(process.stdout.fileno(), 65536), b"Open.", 1)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait()
+        if server is not None:
+            server.close()
+
+
+def test_watch_with_json_prints_a_line_of_json_each_time() -> None:
+    server = Listener(lambda connection: _status_answers(connection, server.requests[-1]))
+    process = _watching(server.address, "--json")
+    try:
+        shown = _read_until(lambda: os.read(process.stdout.fileno(), 65536), b"\n", 3)
+        tiers = [json.loads(line)["cluster"]["tiers"][0]["primary"] for line in shown.splitlines()[:3]]
+        assert tiers == ["catalog-1"] * 3
+    finally:
+        process.kill()
+        process.wait()
+        server.close()
 
 
 class Listener:
     """A server that does one thing with every connection, in a thread of its own."""
 
-    def __init__(self, then: Callable[[socket.socket], None]) -> None:
-        self._socket = socket.create_server(("127.0.0.1", 0))
+    def __init__(self, then: Callable[[socket.socket], None], port: int = 0) -> None:
+        self._socket = socket.create_server(("127.0.0.1", port))
         self.address = f"127.0.0.1:{self._socket.getsockname()[1]}"
         self.requests: list[bytes] = []
         self._then = then

@@ -469,7 +469,7 @@ def test_stop_finishes_what_is_under_way_then_leaves_then_closes(pair: Rig) -> N
     assert stopped.results == [None]
     assert pair.stores["a"].closed
     assert any(isinstance(m, Leave) for _, m in pair.mail["a"].sent)
-    assert pair.ledgers["b"].condition().members == ("b",)
+    assert pair.ledgers["b"].condition().members == {"b": 1}
     pair.up.discard("a")
 
 

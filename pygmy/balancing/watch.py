@@ -12,10 +12,11 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from pygmy.balancing.balancer import Balancer
+from pygmy.balancing.tiers import head_of, tier_status
 from pygmy.cluster import Node, Role
 from pygmy.peers import LinkDown, get_json
 from pygmy.web.metrics import Metrics
-from pygmy.web.status import Health, NodeStatus
+from pygmy.web.status import Health, NodeStatus, TierStatus
 
 log = Logger()
 RUNNING = "RUNNING"
@@ -94,11 +95,25 @@ class Heartbeats(Ticking):
         tier, heard = self._tiers[node.role], self.heard.get(node.name)
         status = NodeStatus(node.name, str(node.role), node.url, "UNKNOWN", why=tier.why(node.name))
         if heard is not None:
-            health, ago = heard.health, round(self._now() - heard.at, 3)
             status = replace(
-                status, state=health.state, epoch=health.epoch, lag=self._lag(tier, health), heartbeat=ago
+                status,
+                state=heard.health.state,
+                epoch=heard.health.epoch,
+                lag=self._lag(tier, heard.health),
+                heartbeat=round(self._now() - heard.at, 3),
+                head=head_of(heard.health),
+                incarnation=heard.health.incarnation or None,
+                progress=_progress(heard.health),
             )
-        return replace(status, state="DOWN") if tier.is_down(node.name) else status
+        return replace(status, state="DOWN", progress=None) if tier.is_down(node.name) else status
+
+    def tier_statuses(self) -> tuple[TierStatus, ...]:
+        """Each tier of which this server asks replicas, by the last words of those that it reaches."""
+        told: dict[Role, dict[str, Health]] = {role: {} for role in self._tiers}
+        for node in self.nodes:
+            if node.name in self.heard and not self._tiers[node.role].is_down(node.name):
+                told[node.role][node.name] = self.heard[node.name].health
+        return tuple(tier_status(str(role), healths) for role, healths in told.items())
 
     def _lag(self, tier: Balancer, health: Health) -> int | None:
         """How many seqs it is behind the first of those that serve; all are asked at the same time."""
@@ -138,3 +153,9 @@ class Heartbeats(Ticking):
     def _log(self, node: Node, word: str, result: str) -> None:
         self._metrics.heartbeat(node.name, result)
         log.info("heartbeat {url} {word}", url=node.url, word=word)
+
+
+def _progress(health: Health) -> int | None:
+    """How much a node that does not serve has fetched of what it lacks (None: nothing that one knows of)."""
+    recovery = health.recovery
+    return None if recovery is None or recovery.done or health.state == RUNNING else recovery.percent

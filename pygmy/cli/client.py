@@ -60,8 +60,8 @@ class StoreClient:
         self, http: HTTPClient, url: str, clock: IReactorTime, timeout: float, token: Callable[[], str]
     ) -> None:
         self.url = url
+        self.clock = clock
         self._http = http
-        self._clock = clock
         self._timeout = timeout
         self._token = token
 
@@ -81,15 +81,15 @@ class StoreClient:
 
     def at(self, url: str) -> "StoreClient":
         """The same client of another node."""
-        return StoreClient(self._http, url, self._clock, self._timeout, self._token)
+        return StoreClient(self._http, url, self.clock, self._timeout, self._token)
 
     def bearing(self, secret: str) -> "StoreClient":
         """The same client with another secret."""
-        return StoreClient(self._http, self.url, self._clock, self._timeout, lambda: secret)
+        return StoreClient(self._http, self.url, self.clock, self._timeout, lambda: secret)
 
     async def pause(self) -> None:
         """The time between two looks at something that is about to come."""
-        await deferLater(self._clock, PAUSE)
+        await deferLater(self.clock, PAUSE)
 
     async def pages(self, path: str, kind: type[PagedT], **params: object) -> Reply[list[PagedT]]:
         """Everything of a list, page by page, as one JSON array."""
@@ -158,7 +158,7 @@ class StoreClient:
         query = {name: str(value) for name, value in params.items()}
         work = Deferred.fromCoroutine(self._request(method, path, query, body, headers))
         try:
-            return await work.addTimeout(self._timeout, self._clock, _gave_up)
+            return await work.addTimeout(self._timeout, self.clock, _gave_up)
         except NEVER_SENT as error:
             raise Unavailable(f"There is no store at {self.url}: {_reason(error)}.") from error
 

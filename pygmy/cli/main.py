@@ -7,6 +7,7 @@ import click
 import pygmy
 from pygmy.cli import audit, backup, books, completion, daemons, forcing, restore, status, up
 from pygmy.cli.calling import Settings
+from pygmy.cli.seconds import Seconds
 
 DEFAULT_PORT = 5002
 ENVIRONMENT = "PYGMY_FRONTEND"
@@ -46,7 +47,7 @@ class ServerType(click.ParamType[str]):
 @click.option("--json", "as_json", is_flag=True, help="Print the server's JSON.")
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0, min_open=True, max=3600),
+    type=Seconds(min=0, min_open=True, max=3600),
     default=10.0,
     show_default=True,
     help="Seconds to wait for an answer.",

@@ -1,6 +1,4 @@
-"""`pygmy status`: the whole store at a glance."""
-
-from collections.abc import Sequence
+"""`pygmy status`: the whole store at a glance, once or again and again."""
 
 import click
 import msgspec
@@ -8,86 +6,50 @@ import msgspec
 from pygmy.cli.calling import Settings, call
 from pygmy.cli.client import Reply, StoreClient
 from pygmy.cli.failures import UNAVAILABLE
-from pygmy.cli.terminal import paint, printable, say, table
-from pygmy.web.status import ClusterBody, Health, NodeStatus
-
-TIERS = ("catalog", "order")
-HEALTHY = "RUNNING"
-COLOURS = {HEALTHY: "green", "SYNC": "yellow", "INIT": "yellow"}
+from pygmy.cli.overview import is_open, overview
+from pygmy.cli.reacting import INTERRUPTED
+from pygmy.cli.seconds import Seconds
+from pygmy.cli.terminal import say
+from pygmy.cli.watching import watch
+from pygmy.web.status import ClusterBody, Health
 
 
 @click.command()
+@click.option(
+    "--watch",
+    "every",
+    metavar="[SECONDS]",
+    type=Seconds(min=0.1, max=3600),
+    is_flag=False,
+    flag_value=1.0,
+    help="Look again every SECONDS (1), until Ctrl-C.",
+)
 @click.pass_obj
-def status(settings: Settings) -> None:
-    """Show every node, and in one line how the store is. Exit code 69 unless it is open."""
-
-    async def ask(store: StoreClient) -> tuple[Reply[Health], Reply[ClusterBody]]:
-        return await store.status("/health", Health), await store.status("/cluster", ClusterBody)
-
-    health, cluster = call(settings, ask)
-    if settings.json:
-        both = {"health": msgspec.Raw(health.body), "cluster": msgspec.Raw(cluster.body)}
-        say(msgspec.json.encode(both).decode())
-    else:
-        say(cluster_table(cluster.value.nodes))
-        say(verdict(health.value, cluster.value.nodes))
-    if not is_open(health.value):
+def status(settings: Settings, every: float | None) -> None:
+    """Show every node and tier, and in one line how the store is. Exit code 69 unless it is open."""
+    if every is not None:
+        _watch(settings, every)
+        return
+    text, opened = call(settings, lambda store: _look(settings, store))
+    say(text)
+    if not opened:
         raise click.exceptions.Exit(UNAVAILABLE)
 
 
-def is_open(health: Health) -> bool:
-    """True if the front end says that it can do its work."""
-    return health.message == "Healthy"
+def _watch(settings: Settings, every: float) -> None:
+    """Until Ctrl-C, which is a proper end of it wherever it strikes."""
+    try:
+        call(settings, lambda store: watch(store, lambda: _look(settings, store), every, as_json=settings.json))
+    except click.exceptions.Exit as end:
+        if end.exit_code != INTERRUPTED:
+            raise
 
 
-def cluster_table(nodes: Sequence[NodeStatus]) -> str:
-    """One line a node, what is wrong in colour."""
-    rows = [["NODE", "ROLE", "URL", "STATE", "EPOCH", "LAG", "LAST HEARTBEAT"]]
-    rows += [
-        [
-            node.node,
-            node.role,
-            node.url,
-            node.state,
-            _number(node.epoch),
-            _number(node.lag),
-            "-" if node.heartbeat is None else f"{node.heartbeat:.1f} s ago",
-        ]
-        for node in nodes
-    ]
-    clean = [[printable(cell) for cell in row] for row in rows]
-    return table(clean, {3: [None, *(COLOURS.get(node.state, "red") for node in nodes)]})
-
-
-def verdict(health: Health, nodes: Sequence[NodeStatus]) -> str:
-    """`Open. Every tier has 2 copies.`, or what is wrong."""
-    copies = {role: [node for node in nodes if node.role == role] for role in TIERS}
-    alive = {role: sum(node.state == HEALTHY for node in tier) for role, tier in copies.items()}
-    bad = [node for node in nodes if node.state != HEALTHY]
-    if not is_open(health):
-        return paint("Closed:", "red") + f" {printable(health.message)}"
-    if not bad:
-        return paint("Open.", "green") + _all_well(alive)
-    short = [f"{role} has {_copies(alive[role])}" for role in TIERS if alive[role] < len(copies[role])]
-    reasons = ", ".join(printable(f"{node.node} is {_condition(node)}") for node in bad)
-    return paint("Open", "yellow") + f", but {' and '.join(short)}{': ' if short else ''}{reasons}."
-
-
-def _all_well(alive: dict[str, int]) -> str:
-    if len(set(alive.values())) == 1:
-        return f" Every tier has {_copies(next(iter(alive.values())))}."
-    return " " + ", ".join(f"{role} has {_copies(count)}" for role, count in alive.items()) + "."
-
-
-def _copies(count: int) -> str:
-    return "1 copy" if count == 1 else f"{count} copies"
-
-
-def _condition(node: NodeStatus) -> str:
-    """`down (refused)`, `still syncing`."""
-    words = {"SYNC": "still syncing", "INIT": "just starting", "DOWN": f"down ({node.why})" if node.why else "down"}
-    return words.get(node.state, node.state)
-
-
-def _number(value: int | None) -> str:
-    return "-" if value is None else str(value)
+async def _look(settings: Settings, store: StoreClient) -> tuple[str, bool]:
+    """What there is to show, and whether the store is open."""
+    health: Reply[Health] = await store.status("/health", Health)
+    cluster: Reply[ClusterBody] = await store.status("/cluster", ClusterBody)
+    if settings.json:
+        both = {"health": msgspec.Raw(health.body), "cluster": msgspec.Raw(cluster.body)}
+        return msgspec.json.encode(both).decode(), is_open(health.value)
+    return overview(health.value, cluster.value), is_open(health.value)

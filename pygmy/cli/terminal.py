@@ -14,6 +14,11 @@ def colourful(stream: TextIO) -> bool:
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
+def movable(stream: TextIO) -> bool:
+    """True on a terminal whose cursor can be moved."""
+    return stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+
+
 def paint(text: str, colour: str, stream: TextIO | None = None) -> str:
     """`text` in that colour, if the stream (stdout by default) shows colours."""
     return click.style(text, fg=colour) if colourful(stream or sys.stdout) else text

@@ -5,6 +5,8 @@ Everything here is a plain function of a cursor, inside whoever's transaction.
 
 import sqlite3
 from collections.abc import Iterable, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import NamedTuple
 
 import msgspec
@@ -19,6 +21,10 @@ _encode = msgspec.json.Encoder().encode
 _decode_operation = msgspec.json.Decoder(Operation).decode
 _decode_outcome = msgspec.json.Decoder(Outcome).decode
 _decode_sell = msgspec.json.Decoder(Sell).decode
+
+# A node that asks for what follows its log names the last two batches that it has: a third one gets it on, however
+# long all three are.
+LEAST = 3
 
 _SALES = """
     SELECT seq, idx, op_id, at, operation, outcome, (SELECT epoch FROM batches WHERE batches.seq = entries.seq)
@@ -83,21 +89,22 @@ def find(cursor: sqlite3.Cursor, op_ids: Iterable[str]) -> tuple[dict[str, Locat
 def read(cursor: sqlite3.Cursor, first: int, limit: int, limit_bytes: int) -> tuple[Batch, ...]:
     """Up to `limit` batches from seq `first` on, in order.
 
-    No further one once their entries hold `limit_bytes` characters, but always the first.
+    No further one once their entries hold `limit_bytes` characters, but always the first LEAST.
     """
     found: list[Batch] = []
     size = 0
-    heads = cursor.execute(
-        "SELECT seq, epoch, base_epoch, hash FROM batches WHERE seq >= ? ORDER BY seq LIMIT ?", (first, limit)
-    ).fetchall()
-    for seq, epoch, base_epoch, digest in heads:
-        entries = cursor.execute(
-            "SELECT op_id, digest, operation, at, outcome FROM entries WHERE seq = ? ORDER BY idx", (seq,)
-        ).fetchall()
+    cursor.execute(
+        "SELECT seq, op_id, digest, operation, at, outcome, epoch, base_epoch, hash"
+        " FROM entries JOIN batches USING (seq) WHERE seq >= ? AND seq < ? ORDER BY seq, idx",
+        (first, first + limit),
+    )
+    for seq, lines in groupby(cursor, itemgetter(0)):
+        entries = [line[1:] for line in lines]
+        epoch, base_epoch, digest = entries[0][5:]
         size += sum(len(e[0]) + len(e[1]) + len(e[2]) + len(e[4]) + 20 for e in entries)
-        if found and size > limit_bytes:
+        if size > limit_bytes and len(found) >= LEAST:
             break
-        found.append(Batch(epoch, seq, base_epoch, tuple(_entry(*e) for e in entries), digest))
+        found.append(Batch(epoch, seq, base_epoch, tuple(_entry(*e[:5]) for e in entries), digest))
     return tuple(found)
 
 

@@ -140,7 +140,7 @@ class Store:
         return self._file.read(lambda cursor: log.find(cursor, wanted))
 
     def batches(self, first_seq: int, limit_batches: int, limit_bytes: int) -> Deferred[tuple[Batch, ...]]:
-        """Batches from `first_seq` on, in order, at most so many; at least one if there is one."""
+        """Batches from `first_seq` on, in order, within the limits; of bytes always three batches (`log.LEAST`)."""
         return self._file.read(lambda cursor: log.read(cursor, first_seq, limit_batches, limit_bytes))
 
     def sales(

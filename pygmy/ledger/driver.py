@@ -19,12 +19,24 @@ from pygmy.clock import boottime, utc_milliseconds
 from pygmy.database import Boot, Located, Store
 from pygmy.errors import Problem, outcome_unknown, overloaded, unavailable
 from pygmy.ledger.seam import Condition, Peer
+from pygmy.messages.condition import Head
 from pygmy.messages.internal import Invalidate, Invalidated, OneWay
 from pygmy.messages.operations import Operation, RecordForced, Result
 from pygmy.messages.register import FoundingMessage, RegisterRequest
 from pygmy.messages.replication import Batch, Grant, Heartbeat, Version
 from pygmy.peers import Links
-from pygmy.replication.effects import Abandon, Answer, Effect, Fetch, Note, Recheck, SaveView, Send, Synced
+from pygmy.replication.effects import (
+    Abandon,
+    Answer,
+    Effect,
+    Fetch,
+    Note,
+    Recheck,
+    SaveView,
+    Send,
+    Synced,
+    Syncing,
+)
 from pygmy.replication.effects import Store as StoreEffect
 from pygmy.replication.log import Log, result_of
 from pygmy.replication.membership import MembershipFactory
@@ -40,7 +52,7 @@ READ_PATIENCE = 0.2  # seconds that a read waits for the commit that touches it
 LEAVE_PATIENCE = 3.0
 CLOSED = "The node is shutting down."
 FORCE_PATIENCE = 10.0
-FETCH_BATCHES, FETCH_BYTES = 1024, 2 * 1024 * 1024
+FETCH_BATCHES, FETCH_BYTES = 1024, 512 * 1024
 
 
 class Place(Struct, frozen=True):
@@ -107,6 +119,7 @@ class Driver:
         self._todo: deque[Effect | Callable[[], None]] = deque()
         self._busy = False
         self._ticket = 0
+        self._told = ""  # why this node does not serve, as last logged
         self._asked: dict[int, _Asked] = {}
         self._closing: list[tuple[frozenset[int], Deferred[None]]] = []
         self._closed = False
@@ -141,6 +154,10 @@ class Driver:
     def _tick(self) -> None:
         self._input(self.replica.tick)
         self._look_at_invalidations()
+        why = self.replica.why()
+        if why != self._told:
+            self._told = why
+            log.info("{what}", what=f"does not serve: {why}" if why else "serves")
 
     def receive(self, sender: str, message: OneWay) -> None:
         """A one-way message arrived."""
@@ -191,26 +208,45 @@ class Driver:
     def condition(self) -> Condition:
         """How the tier is, seen from here."""
         replica, view = self.replica, self.replica.view
+        lease = replica.lease(self._now())
         return Condition(
             state=replica.mode,
-            why=replica.why(),
+            why=self._why(),
             epoch=view.epoch if view else 0,
             redundancy=len(view.sources) if view and replica.mode == "RUNNING" else 0,
-            members=tuple(sorted(view.members)) if view else (),
+            gen=view.gen if view else 0,
+            members=dict(sorted(view.members.items())) if view else {},
+            sources=tuple(sorted(view.sources)) if view else (),
             leader=view.leader if view else "",
             primary=replica.owner,
+            incarnation=replica.incarnation,
+            lease=lease,
             head=replica.log.head,
             head_hash=replica.log.head_hash,
+            queued=replica.queued,
+            pending=replica.pending,
+            recovery=replica.recovery,
+            counts=replica.counts,
         )
+
+    def _why(self) -> str:
+        """Why this node does not serve, and how far it is with what it has to fetch first."""
+        why, recovery = self.replica.why(), self.replica.recovery
+        if why and self.replica.mode != "RUNNING" and recovery is not None and not recovery.done:
+            return f"{why} It has fetched {recovery.percent} %."
+        return why
 
     def peers(self) -> dict[str, Peer]:
         """Every node of the tier, as last heard of here."""
         replica, now = self.replica, self._now()
         epoch = replica.view.epoch if replica.view else None
-        known = {self._place.me: Peer(replica.mode, epoch, 0, 0.0)}
+        here = Head(*replica.log.head, replica.log.head_hash)
+        known = {self._place.me: Peer(replica.mode, epoch, 0, 0.0, here, replica.incarnation, why=self._why())}
         for name, seen in replica.heard_of(now).items():
-            lag = None if seen.head is None else max(0, replica.log.head[1] - seen.head[1])
-            known[name] = Peer(seen.mode, seen.epoch, lag, seen.ago)
+            lag = None if seen.head is None else max(0, here.seq - seen.head.seq)
+            silent = seen.mode == "DOWN" and seen.ago is not None
+            why = f"not heard for {seen.ago:.1f} s" if silent else ""
+            known[name] = Peer(seen.mode, seen.epoch, lag, seen.ago, seen.head, seen.incarnation, seen.lease, why)
         return known
 
     def _if_chosen(self, result: Result) -> Result | None:
@@ -353,6 +389,8 @@ class Driver:
                 self._store.save_view(effect.view, effect.member).addErrback(self._fail_stop)
             case Synced():
                 self._synced(effect)
+            case Syncing():
+                self._syncing(effect)
             case Note():
                 log.info("{text}", text=effect.text)
             case _:
@@ -390,6 +428,20 @@ class Driver:
             rows=effect.rows,
             size=effect.size,
             ms=round(effect.seconds * 1000),
+        )
+
+    def _syncing(self, effect: Syncing) -> None:
+        recovery = effect.recovery
+        log.info(
+            "sync from {url} ({mode}): {percent} %, batch {upto} of {of}, {rows} rows, {size} bytes, {ms} ms",
+            url=self._place.urls.get(recovery.source, recovery.source),
+            mode=recovery.state,
+            percent=recovery.percent,
+            upto=recovery.upto,
+            of=recovery.of,
+            rows=recovery.rows,
+            size=recovery.size,
+            ms=round(recovery.seconds * 1000),
         )
 
     # ---- front ends that hold what is being changed

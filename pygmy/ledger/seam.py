@@ -6,9 +6,10 @@ returns a lease of 0 s, and front ends do not cache.
 
 from typing import Generic, Protocol, TypeVar
 
-from msgspec import Struct
+from msgspec import Struct, field
 from twisted.internet.defer import Deferred
 
+from pygmy.messages.condition import Counts, Head, Recovery
 from pygmy.messages.internal import Sale, Session
 from pygmy.messages.operations import Book, Operation, Order, Result
 from pygmy.messages.replication import Batch
@@ -30,33 +31,52 @@ class Read(Struct, Generic[RowT], frozen=True):
 
 
 class Condition(Struct, frozen=True):
-    """How the tier is, as this node sees it: what /health and /cluster show.
+    """How the tier is, as this node sees it: what /health, /cluster and metrics show. Nobody decides by it.
 
     `why` says in one sentence why this node does not serve ("" when it does); `redundancy` counts the nodes that
     hold every acknowledged write; `primary` names the holder of the primary copy where this node knows it.
+
+    The rest has defaults, which an engine leaves that has no such thing.  `members` are this view's, with their
+    incarnations, `sources` those of them that are known to hold every acknowledged write, `gen` counts the changes
+    of sources within the epoch.  `lease`: seconds for which this node may answer reads.  `queued`: operations that
+    wait here; `pending`: the batch at the head that is not known to be committed.
     """
 
     state: str
     why: str
     epoch: int
     redundancy: int
-    members: tuple[str, ...] = ()
+    gen: int = 0
+    members: dict[str, int] = {}
+    sources: tuple[str, ...] = ()
     leader: str = ""
     primary: str = ""
+    incarnation: int = 0
+    lease: float = 0.0
     head: tuple[int, int] = (0, 0)
     head_hash: str = ""
+    queued: int = 0
+    pending: tuple[int, int] | None = None
+    recovery: Recovery | None = None
+    counts: Counts = field(default_factory=Counts)
 
 
 class Peer(Struct, frozen=True):
     """A node of the tier as another one sees it.
 
-    `lag` counts the batches it is behind, `heard` the seconds since it was heard last (None: unknown).
+    `lag` counts the batches it is behind, `heard` the seconds since it was heard last (None: unknown). `head` is the
+    end of its log, `lease` the seconds that are left of the lease it has granted to the one who sees it; `why` tells
+    what is known to be wrong with it.
     """
 
     state: str
     epoch: int | None = None
     lag: int | None = None
     heard: float | None = None
+    head: Head | None = None
+    incarnation: int | None = None
+    lease: float | None = None
+    why: str = ""
 
 
 class Ledger(Protocol):

@@ -135,13 +135,17 @@ class SuffixRequest(Struct, frozen=True, tag="suffix_request"):
 
 
 class Suffix(Struct, frozen=True, tag="suffix"):
-    """Batches from `cut` on, computed for the log that ends with `head`; `last`: there are no more."""
+    """Batches from `cut` on, computed for the log that ends with `head`; `last`: there are no more.
+
+    `of` is the seq that the sender's log ends with: for people, who like to know how long it takes.
+    """
 
     epoch: int | None
     head: Version
     cut: int
     batches: tuple[Batch, ...]
     last: bool
+    of: int = 0
 
 
 class SyncAck(Struct, frozen=True, tag="sync_ack"):

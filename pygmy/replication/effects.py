@@ -2,6 +2,7 @@
 
 from msgspec import Struct
 
+from pygmy.messages.condition import Recovery
 from pygmy.messages.internal import Invalidate
 from pygmy.messages.operations import Change, Result
 from pygmy.messages.register import RegisterMessage
@@ -80,10 +81,16 @@ class Synced(Struct, frozen=True):
     seconds: float
 
 
+class Syncing(Struct, frozen=True):
+    """This log is being brought up to date, which takes a while: for people, now and then."""
+
+    recovery: Recovery
+
+
 class Note(Struct, frozen=True):
     """A line for the log that a person follows recovery by."""
 
     text: str
 
 
-Effect = Send | Store | Fetch | Answer | Abandon | Recheck | SaveView | Synced | Note
+Effect = Send | Store | Fetch | Answer | Abandon | Recheck | SaveView | Synced | Syncing | Note

@@ -42,6 +42,10 @@ class Leases:
         full = self._timing.lease
         return min((self._lease.get(peer, NEVER) - now for peer in peers), default=full)
 
+    def left_of(self, peer: str, now: float) -> float:
+        """Seconds left of the lease that this peer granted last (not positive: none)."""
+        return self._lease.get(peer, NEVER) - now
+
     def drop(self) -> None:
         """A new epoch: the leases of the old one are void; what was granted to others is kept."""
         self._lease = {}

@@ -21,6 +21,10 @@ class LogBroken(Exception):
     """The log does not continue as it must: this copy differs from what was chosen. The node has to stop."""
 
 
+class Diverged(LogBroken):
+    """The same versions stand for different histories in two copies."""
+
+
 def chained(before: str, version: Version, base_epoch: int, entries: Sequence[Entry]) -> str:
     """The hash of a batch: over the one before it and everything it says (32 hex digits)."""
     body = _encoder.encode((before, version, base_epoch, entries))
@@ -112,12 +116,15 @@ class Log:
     def append(self, batch: Batch) -> list[Change]:
         """Append a batch that another replica decided; the changes it makes to the rows.
 
-        Carrying it out again must give the outcomes it names: `LogBroken` if not, or if it does not follow.
+        Carrying it out again must give the outcomes it names: `LogBroken` if not, or if it does not follow;
+        `Diverged`, with nothing done, if it continues another history.
         """
         if batch.base != self.head:
             raise LogBroken(f"batch {batch.version} follows {batch.base}, but this log ends with {self.head}")
         if batch.hash != chained(self.head_hash, batch.version, batch.base_epoch, batch.entries):
-            raise LogBroken(f"batch {batch.version} does not follow from the hash of {self.head}")
+            raise Diverged(
+                f"the copies have diverged: batch {batch.version} does not follow from the hash of {self.head}"
+            )
         self.machine.begin()
         for entry in batch.entries:
             outcome = self.machine.apply(entry.op_id, entry.operation, entry.at, batch.version)

@@ -10,6 +10,7 @@ class Ownership:
 
     def __init__(self, core: Core) -> None:
         self._core = core
+        self.moves = 0  # how often the primary copy has come or gone, in all epochs
         self.forget()
 
     def forget(self) -> None:
@@ -46,6 +47,7 @@ class Ownership:
         """P3: pass the primary copy to the first waiter, and the other waiters with it."""
         core, to = self._core, self._waiters[0]
         self._counter += 1
+        self.moves += 1
         message = Give(core.epoch, self._counter, core.log.head, tuple(self._waiters[1:]))
         self.mine, self.owner, self._waiters, self._asked = False, to, [], False
         self._given = (to, message)
@@ -60,6 +62,7 @@ class Ownership:
         if give.head != core.log.head:
             raise LogBroken(f"the primary copy came with head {give.head}; this log ends with {core.log.head}")
         self.mine, self.owner = True, core.me
+        self.moves += 1
         self._counter, self._given = give.counter, None
         self._waiters = [node for node in give.waiters if node != core.me]
         return True

@@ -7,7 +7,9 @@ The same object runs under the reactor and under a simulator.
 from collections.abc import Callable
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from pygmy.messages.condition import Counts, Head, Recovery
 from pygmy.messages.internal import Invalidated, Session
 from pygmy.messages.operations import Operation, Result
 from pygmy.messages.register import RegisterReply
@@ -39,8 +41,8 @@ from pygmy.messages.replication import (
     ViewTell,
 )
 from pygmy.replication.core import Core
-from pygmy.replication.effects import Abandon, Effect, Fetch
-from pygmy.replication.log import Log, LogBroken, digest_of
+from pygmy.replication.effects import Abandon, Effect, Fetch, Note
+from pygmy.replication.log import Diverged, Log, digest_of
 from pygmy.replication.membership import MembershipFactory
 from pygmy.replication.ownership import Ownership
 from pygmy.replication.timing import Timing
@@ -56,12 +58,14 @@ class Found(Struct, frozen=True):
 
 
 class Heard(Struct, frozen=True):
-    """Another node as last heard of: for people. `ago` in seconds."""
+    """Another node as last heard of: for people. `ago` in seconds, `lease` in those left of the one it granted."""
 
     mode: str
     epoch: int | None
-    head: Version | None
+    head: Head | None
     ago: float | None
+    incarnation: int | None = None
+    lease: float | None = None
 
 
 class Replica:
@@ -92,7 +96,8 @@ class Replica:
         self._writes = Writes(self._core, self._ownership)
         past = Past(previous, emptied, now if alone_since is None else alone_since)
         self._change = ViewChange(self._core, self._ownership, self._writes, known, past, membership)
-        self._heads: dict[str, Version] = {}  # of the peers, as their heartbeats tell: for people
+        self._heads: dict[str, Head] = {}  # of the peers, as their heartbeats tell: for people
+        self._parted: set[tuple[str, int]] = set()  # incarnations of peers whose histories are others
 
     # ---- inputs
 
@@ -240,15 +245,33 @@ class Replica:
             if core.stalled():
                 core.leases.hear(sender, core.now)
                 return  # a disk that hangs is a failure: let the others go on without this node
-            if core.mode == "RUNNING" and beat.head == core.log.head and beat.head_hash != core.log.head_hash:
-                raise LogBroken(f"{sender} has another history up to {beat.head}: the copies have diverged")
-            self._heads[sender] = beat.head
+            self._heads[sender] = Head(*beat.head, beat.head_hash)
+            if core.mode == "RUNNING" and self._diverged(sender, beat):
+                return
             core.leases.book(sender, beat.incarnation, core.now)
             core.send(sender, Grant(beat.epoch, beat.sent))
         elif beat.epoch < view.epoch:
             core.send(sender, ViewTell(core.incarnation, view))
         else:
             self._change.membership.read()
+
+    def _diverged(self, sender: str, beat: Heartbeat) -> bool:
+        """True if this follower has another history than this node, which leads: it is heard no more.
+
+        Whoever has another history than the leader stops, so that one of them is left to serve. A hash vouches for
+        all before it, so it does not matter where the histories part, nor that one is a batch ahead.
+        """
+        core = self._core
+        mine = core.log.batch(beat.head[1])
+        if mine is None or mine.version != beat.head or mine.hash == beat.head_hash:
+            return False
+        told = f"batch {_named(beat.head)} has the hash {mine.hash[:8]} here and {beat.head_hash[:8]} at {sender}"
+        if core.view is not None and sender == core.view.leader:
+            raise Diverged(f"the copies have diverged: {told}, which leads")
+        if core.is_leader() and (sender, beat.incarnation) not in self._parted:
+            self._parted.add((sender, beat.incarnation))
+            core.effects.append(Note(f"the copies have diverged: {told}, which has to stop"))
+        return core.is_leader()
 
     # ---- questions, for reads and for people
 
@@ -309,6 +332,38 @@ class Replica:
         return self._core.log
 
     @property
+    def incarnation(self) -> int:
+        """The incarnation of this node."""
+        return self._core.incarnation
+
+    @property
+    def pending(self) -> Version | None:
+        """The batch at the end of this log that is not known to be committed (None: there is none)."""
+        batch = self._writes.pending
+        return None if batch is None else batch.version
+
+    @property
+    def recovery(self) -> Recovery | None:
+        """How far this log has been brought up to date since this node started."""
+        return self._change.sync.recovery
+
+    @property
+    def counts(self) -> Counts:
+        """What has happened since this node started."""
+        sessions = self._core.sessions
+        return replace(
+            self._change.sync.progress.counts,
+            primary_moves=self._ownership.moves,
+            invalidations=sessions.sent,
+            invalidations_lapsed=sessions.lapsed,
+        )
+
+    def lease(self, now: float) -> float:
+        """Seconds for which this node may answer reads."""
+        self._core.now = now
+        return max(0.0, self._core.lease_left())
+
+    @property
     def owner(self) -> str:
         """The holder of the primary copy, as last heard of."""
         return self._ownership.owner
@@ -341,15 +396,16 @@ class Replica:
 
     def _heard_of(self, node: str) -> Heard:
         core = self._core
-        if node in core.peers():
+        if core.view is not None and node in core.view.members:
             at = core.leases.last_heard(node)
             ago = None if at is None else core.now - at
             state = "DOWN" if node in core.leases.silent(core.now) else core.mode
-            return Heard(state, core.epoch, self._heads.get(node), ago)
+            lease = max(0.0, core.leases.left_of(node, core.now))
+            return Heard(state, core.epoch, self._heads.get(node), ago, core.view.members[node], lease)
         status = self._change.status_of(node)
         if status is None:
             return Heard("DOWN" if core.view else "UNKNOWN", None, None, None)
-        return Heard(status.mode, status.epoch, None, core.now - status.at)
+        return Heard(status.mode, status.epoch, None, core.now - status.at, status.incarnation)
 
     def leads(self) -> bool:
         """True if this node is RUNNING and leads the view."""
@@ -369,3 +425,8 @@ class Replica:
             case "SYNC":
                 return "The tier is changing its members." + (f" {stuck}" if stuck else "")
         return "The node's read lease has run out: it does not hear its peers." + (f" {stuck}" if stuck else "")
+
+
+def _named(version: Version) -> str:
+    """`3-1234`."""
+    return f"{version[0]}-{version[1]}"

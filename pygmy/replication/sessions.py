@@ -39,6 +39,7 @@ class Sessions:
         self._holders: dict[str, _Holder] = {}
         # Numbers are unique across boots too, so a late ack of an older one releases nothing.
         self._last = incarnation * NUMBERS
+        self.sent = self.lapsed = 0  # invalidations: for people
 
     def _holder(self, name: str) -> _Holder:
         return self._holders.setdefault(name, _Holder())
@@ -74,6 +75,7 @@ class Sessions:
                 self._lapse(holder)
                 continue
             self._last += 1
+            self.sent += 1
             numbers.add(self._last)
             holder.open[self._last] = touched
             self._tell(name, Invalidate(self._last, tuple(sorted(touched))))
@@ -104,4 +106,5 @@ class Sessions:
 
     def _lapse(self, holder: _Holder) -> None:
         """Go on without the front end's word: nothing of its session is served any more."""
+        self.lapsed += 1
         holder.lapse()

@@ -119,12 +119,14 @@ class ViewChange:
             if view.gen > core.view.gen:
                 core.view = self._known = view
                 core.effects.append(SaveView(view, member=True))
+                core.effects.append(Note(f"sources in epoch {view.epoch}: {', '.join(sorted(view.sources))}"))
             return
         if self._known is None or view.number >= self._known.number:
             self._known = view
         if view.epoch <= core.sealed:
             return
         core.sealed = view.epoch
+        self.sync.progress.counts.view_changes += 1
         member = view.members.get(core.me) == core.incarnation
         core.effects.append(SaveView(view, member or not self._emptied))
         self._forget_epoch()

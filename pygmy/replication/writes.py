@@ -6,7 +6,7 @@ from pygmy.messages.operations import NoSuchBook, Operation, OutOfRange, Result,
 from pygmy.messages.replication import Ack, Batch, Entry, QueryValidate, Update, Validate
 from pygmy.replication.core import Core
 from pygmy.replication.effects import Abandon, Answer, Recheck
-from pygmy.replication.log import LogBroken, chained
+from pygmy.replication.log import Diverged, LogBroken, chained
 from pygmy.replication.ownership import Ownership
 
 UNRECORDED = (NoSuchBook, OutOfRange)
@@ -183,7 +183,12 @@ class Writes:
             if self._ownership.mine:
                 raise LogBroken(f"{peer} sent {batch.version} although the primary copy is here")
             self._ownership.owner = peer
-            changes = core.log.append(batch)
+            try:
+                changes = core.log.append(batch)
+            except Diverged:
+                if core.view is not None and peer == core.view.leader:
+                    raise
+                return  # which of the two logs is another one than the leader's comes out by heartbeats
             self.pending, self.pending_keys = batch, core.log.machine.touched()
             invalidations = core.sessions.invalidate(self.pending_keys, core.now)
             token = core.store(batch.seq, (batch,), changes, invalidations)

@@ -28,11 +28,14 @@ def starting_resource(
 ) -> IResource:
     """What it tells of itself; messages go to `receive`, calls and all other requests are refused for now."""
 
+    condition = Condition("INIT", WHY, 0, 0)
+    metrics.watch_tier(lambda: condition)
+
     def health() -> Health:
-        return health_body(node, Condition("INIT", WHY, 0, 0))
+        return health_body(node, condition)
 
     def seen() -> ClusterBody:
-        return cluster_body(cluster, node, {node.name: Peer("INIT")})
+        return cluster_body(cluster, node, condition, {node.name: Peer("INIT", why=WHY)})
 
     async def rows() -> Sequence[Struct]:
         return ()

@@ -1,9 +1,12 @@
 """What a node counts and times: one prometheus registry per node, so that several may live in one process."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+
+from pygmy.ledger.seam import Condition, Peer
+from pygmy.web.tier_metrics import TierCollector
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -40,6 +43,9 @@ class Metrics:
         self._forwards = counter("forwards", "Requests passed on.", "target", "result")
         self._batches = self._histogram("commit_batches", "Batches in one durable commit.", _BATCHES)
         self._queues = Gauge("pygmy_queue_length", "What waits.", ["queue"], registry=self.registry)
+        self._tier = TierCollector(node)
+        self.registry.register(self._tier)
+        ProcessCollector(registry=self.registry)  # memory, processor time, open files: where there is a /proc
 
     def _counter(self, name: str, what: str, *labels: str) -> _Family:
         return _Family(Counter(f"pygmy_{name}", what, labels, registry=self.registry))
@@ -80,6 +86,10 @@ class Metrics:
     def watch(self, queue: str, length: Callable[[], float]) -> None:
         """Show `length()` as the length of this queue whenever the numbers are read."""
         self._queues.labels(queue).set_function(length)
+
+    def watch_tier(self, condition: Callable[[], Condition], peers: Callable[[], Mapping[str, Peer]] = dict) -> None:
+        """Show how this replica is, and the others as it hears them, whenever the numbers are read."""
+        self._tier.condition, self._tier.peers = condition, peers
 
     def render(self) -> bytes:
         """Prometheus text."""
