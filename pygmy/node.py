@@ -98,6 +98,7 @@ class NodeService(MultiService):
         self._cluster = cluster
         self._node = node
         self._directory = directory
+        self._database = directory / f"{node.role}.sqlite"  # a front end has none
         self._secrets = secrets
         self._opening = opening
         self._cache = cache
@@ -179,9 +180,12 @@ class NodeService(MultiService):
         """First the vote, which other tiers may be waiting for; then the books."""
         ballots = await self._open_ballots()
         tier: Tier = "catalog" if self._node.role is Role.CATALOG else "order"
-        path = str(self._directory / f"{tier}.sqlite")
         store = await Store.open(
-            path, tier, self._reactor, node=self._node.name, observe=lambda writes, _: self._metrics.commit(writes)
+            str(self._database),
+            tier,
+            self._reactor,
+            node=self._node.name,
+            observe=lambda writes, _: self._metrics.commit(writes),
         )
         file = await recognize(store, ballots)
 
@@ -323,7 +327,7 @@ class NodeService(MultiService):
         why = f"{self._node.name} stops at once: {failure.getErrorMessage()}"
         if failure.check(LogBroken):
             why += (
-                f". Start it again; if it stops with these words again, move {self._directory} away and start it: "
+                f". Start it again; if it stops with these words again, move {self._database}* away and start it: "
                 "it then fetches everything from the others"
             )
         if not failure.check(Diverged):

@@ -103,7 +103,7 @@ def test_a_process_whose_copy_differs_ends_with_70_and_one_line_that_says_what_t
         lines = [line for line in store.log("catalog-1", mark).splitlines() if "diverged" in line]
         assert len(lines) == 1, lines
         assert "catalog-1 stops at once: the copies have diverged: batch " in lines[0]
-        assert f"move {store.data / 'catalog-1'} away and start it" in lines[0]
+        assert f"move {store.data / 'catalog-1' / 'catalog.sqlite'}* away and start it" in lines[0]
         assert "Traceback" not in store.log("catalog-1", mark)
         store.wait_running("catalog-0")
         assert store.alive("catalog-0")

@@ -21,6 +21,8 @@ MEMORY = 64 * 1024  # KiB that an attack may cost a node
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
     """One node of each role."""
     with processes(tmp_path_factory.mktemp("hostile"), catalogs=1, orders=1) as store:
+        # More of it than a quick machine's customers can buy during all the attacks.
+        assert store.patch("catalog-0", "/books/2", {"count": {"increment": 1_000_000}}).status == 200
         yield store
 
 
