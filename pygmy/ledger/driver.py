@@ -120,6 +120,7 @@ class Driver:
         self._busy = False
         self._ticket = 0
         self._told = ""  # why this node does not serve, as last logged
+        self._granted: dict[str, int] = {}  # by node, the epoch of the last grant sent
         self._asked: dict[int, _Asked] = {}
         self._closing: list[tuple[frozenset[int], Deferred[None]]] = []
         self._closed = False
@@ -400,9 +401,13 @@ class Driver:
         match effect.message:
             case Heartbeat():
                 self._links.tell(effect.to, effect.message, heartbeat=True)
-            case Grant():
+            case Grant(epoch=epoch):
                 # It rides with this node's own next heartbeat: a lease counts from the other one's, in any case.
-                self._links.tell(effect.to, effect.message, heartbeat=True, within=self._timing.heartbeat)
+                # But nobody can read before the first one of an epoch.
+                first = any(self._granted.get(name) != epoch for name in effect.to)
+                self._granted.update(dict.fromkeys(effect.to, epoch))
+                within = 0.0 if first else self._timing.heartbeat
+                self._links.tell(effect.to, effect.message, heartbeat=True, within=within)
             case _:
                 self._links.tell(effect.to, effect.message)
 

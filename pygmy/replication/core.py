@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from pygmy.messages.internal import Invalidate
 from pygmy.messages.operations import Change
 from pygmy.messages.register import RegisterRequest
-from pygmy.messages.replication import Batch, Mode, ReplicaMessage, View
+from pygmy.messages.replication import Batch, Heartbeat, Mode, ReplicaMessage, View
 from pygmy.replication.effects import Effect, Send, Store
 from pygmy.replication.leases import NEVER, Leases
 from pygmy.replication.log import Log
@@ -46,6 +46,14 @@ class Core:
         """One message to every other member of the view."""
         if peers := self.peers():
             self.effects.append(Send(tuple(peers), message))
+
+    def heartbeat(self) -> None:
+        """Ask every other member for a grant.
+
+        Whoever leaves wants none; one whose disk hangs must count as failed, and not the others for it.
+        """
+        if self.mode != "INIT" and not self.leaving and not self.stalled():
+            self.broadcast(Heartbeat(self.incarnation, self.epoch, self.log.head, self.log.head_hash, self.now))
 
     def ask_all(self, message: ReplicaMessage) -> None:
         """One message to every other node of the tier, member or not."""

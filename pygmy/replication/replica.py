@@ -104,11 +104,8 @@ class Replica:
     def tick(self, now: float, wall: int) -> list[Effect]:
         """A heartbeat is due: send it, and repeat everything unanswered."""
         core = self._at(now, wall)
-        # Whoever leaves wants no more grants; one whose disk hangs must count as failed, and not the others for it.
-        if core.mode != "INIT" and not core.leaving and not core.stalled():
-            beat = Heartbeat(core.incarnation, core.epoch, core.log.head, core.log.head_hash, now)
-            core.broadcast(beat)
-            core.leases.forget_before(now)
+        core.heartbeat()
+        core.leases.forget_before(now)
         core.sessions.tick(now)
         self._change.tick()
         if core.mode == "RUNNING":

@@ -253,6 +253,7 @@ class ViewChange:
         self._forget_sync()
         core.mode = "RUNNING"
         core.leases.start_listening(core.peers(), core.now)
+        core.heartbeat()  # without a lease nobody can read: do not wait for the next tick
         self._ownership.start(core.view.leader)
         core.effects.append(Note(f"RUNNING in epoch {core.epoch}: {_members(core.view)}"))
         core.run_readers()
