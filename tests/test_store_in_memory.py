@@ -298,6 +298,16 @@ def test_with_one_survivor_of_each_tier_the_store_goes_on(store: MemoryCluster) 
     assert conserved(store) == 2
 
 
+def test_nobody_waits_for_a_heartbeat_to_read_in_a_new_view(store: MemoryCluster) -> None:
+    """Leases are of one view, and without one there is no reading: a return must not cost the readers half a second."""
+    store.kill("catalog-1")
+    store.advance(3)
+    store.boot("catalog-1")
+    store.until(lambda: store.modes()["catalog-1"] == "RUNNING", "it has joined")
+    assert all(store.get(name, "/health").json.get("lease", 0) > 0.9 for name in ("catalog-0", "catalog-1"))
+    assert store.get("catalog-0", "/books/1").status == 200
+
+
 def test_a_graceful_stop_hands_over_without_an_error(store: MemoryCluster) -> None:
     store.stop("catalog-0")
     started = store.clock.seconds()
