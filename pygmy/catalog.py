@@ -77,7 +77,8 @@ class CatalogServer(MultiService):
         self._opening: Sequence[NewBook] | None = opening
         self._busy = False
         metrics.watch_tier(ledger.condition, ledger.peers)
-        Ticking(self._open, clock, 0.1).setServiceParent(self)
+        self._opener = Ticking(self._open, clock, 0.1)
+        self._opener.setServiceParent(self)
 
     # ---- the opening stock
 
@@ -109,6 +110,7 @@ class CatalogServer(MultiService):
                 break
             assert isinstance(result.outcome, Opened)
         self._opening = None
+        self._opener.stopService()
 
     # ---- calls from other nodes
 
