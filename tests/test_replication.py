@@ -1003,6 +1003,20 @@ def test_the_tier_does_not_wait_for_a_joiner_that_waits_for_itself(net: Net) -> 
     net.until(net.full)
 
 
+def test_what_waited_for_a_joiner_is_answered_as_soon_as_the_view_is_active(net: Net) -> None:
+    """The joiner must know that it is RUNNING before it gets the first batch, or that one waits for the next tick."""
+    a, b = net["a"], net["b"]
+    net.kill("b")
+    net.until(lambda: net.alone("a"))
+    b.boot()
+    net.lose(SyncAck)
+    net.until(lambda: a.replica.mode == "SYNC")
+    ticket = a.submit(ONE, "k")
+    net.lose_nothing()
+    net.until(net.running)
+    assert ticket in a.answers
+
+
 def test_a_restart_faster_than_the_failure_detector_is_a_new_member(net: Net) -> None:
     """Its older incarnation goes out first, lease wait and all; only then does the new one come in."""
     b = net["b"]

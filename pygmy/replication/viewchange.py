@@ -237,8 +237,8 @@ class ViewChange:
     def _activate(self) -> None:
         core = self._core
         assert core.view is not None
+        core.broadcast(Active(core.epoch))  # before what is sent next, which counts among RUNNING members only
         self._start_running()
-        core.broadcast(Active(core.epoch))
         self._declare_sources()
 
     def on_active(self, peer: str, epoch: int) -> None:
