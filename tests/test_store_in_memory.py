@@ -299,7 +299,7 @@ def test_with_one_survivor_of_each_tier_the_store_goes_on(store: MemoryCluster) 
 
 
 def test_nobody_waits_for_a_heartbeat_to_read_in_a_new_view(store: MemoryCluster) -> None:
-    """Leases are of one view, and without one there is no reading: a return must not cost the readers half a second."""
+    """Leases are of one view, and without one there is no reading: a return must cost readers no half second."""
     store.kill("catalog-1")
     store.advance(3)
     store.boot("catalog-1")
