@@ -9,6 +9,7 @@
  *   DISK_MOMENT  before, during (half of what is to be written is) or after that call; or unflushed: before the first
  *                call from that one on that would flush something
  *   DISK_ARMED   calls are counted once this file exists; none: from the start
+ *   DISK_HANG    while this file exists, whatever flushes waits
  *
  * SQLite's index of the log (-shm) is left out: it is made anew by whoever opens the database after a crash.
  * Links are not followed: files are known by the names that they are opened under.
@@ -42,7 +43,7 @@ struct head {
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static char below[PATH_MAX], armed[PATH_MAX];
+static char below[PATH_MAX], armed[PATH_MAX], hang[PATH_MAX];
 static size_t below_size;
 static int trace = -1;
 static long kill_at, steps;
@@ -78,6 +79,8 @@ __attribute__((constructor)) static void settle(void)
     kill_moment = moment_named(getenv("DISK_MOMENT"));
     if ((value = getenv("DISK_ARMED")) && strlen(value) < PATH_MAX)
         strcpy(armed, value);
+    if ((value = getenv("DISK_HANG")) && strlen(value) < PATH_MAX)
+        strcpy(hang, value);
     if ((value = getenv("DISK_TRACE"))) {
         int found = syscall(SYS_openat, AT_FDCWD, value, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
         trace = found < 0 ? -1 : fcntl(found, F_DUPFD_CLOEXEC, 1000);
@@ -115,6 +118,8 @@ static void end_here(void)
 /* Before a call that changes the disk. What it returns is for `done`. */
 static enum moment begin(int flushes)
 {
+    while (flushes && hang[0] && !syscall(SYS_faccessat, AT_FDCWD, hang, F_OK))
+        usleep(5000);
     pthread_mutex_lock(&lock);
     if (armed[0] && syscall(SYS_faccessat, AT_FDCWD, armed, F_OK))
         return NEVER;

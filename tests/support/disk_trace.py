@@ -64,6 +64,7 @@ def environment(
     kill: int = 0,
     moment: Moment = "before",
     armed: Path | None = None,
+    hang: Path | None = None,
 ) -> dict[str, str]:
     """What a process is given to be watched; see the head of disk_trace.c."""
     found = {
@@ -76,6 +77,8 @@ def environment(
         found["DISK_TRACE"] = str(trace)
     if armed is not None:
         found["DISK_ARMED"] = str(armed)
+    if hang is not None:
+        found["DISK_HANG"] = str(hang)
     return found
 
 
