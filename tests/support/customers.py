@@ -2,12 +2,14 @@
 
 import itertools
 import threading
+import time
 from collections.abc import Callable, Sequence
 from uuid import uuid4
 
 from tests.support.processes import Processes, Reply, until
 
 PLENTY = 100_000  # copies on the shelf at the opening
+SHORT_WAY = 0.05  # seconds
 
 
 def buy(store: Processes, item: int, key: str | None = None, to: str = "frontend-0", rid: str = "-") -> Reply:
@@ -86,12 +88,14 @@ class Prices:
         return reply
 
     def reader(self, door: str, *, patient: bool = False) -> Callable[[], bool]:
-        """Someone who looks up one book after the other, and takes no 503 for an answer, unless they are patient."""
+        """Someone who looks up one book after the other. Who is patient comes back after a 503; others want none."""
         items = itertools.cycle(self.items)
 
         def look() -> bool:
             reply = self.look(door, next(items))
             assert patient or reply.status == 200, reply
+            if reply.status == 503:
+                time.sleep(SHORT_WAY)
             return True
 
         return look

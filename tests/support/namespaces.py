@@ -111,14 +111,18 @@ class Hosts:
                 self._connect(host)
         except PermissionError as error:
             self.close()
-            raise Unavailable(f"Network namespaces need root, be it by `unshare --user --map-root-user` ({error}).") from None
+            raise Unavailable(
+                f"Network namespaces need root, be it by `unshare --user --map-root-user` ({error})."
+            ) from None
         except OSError as error:
             self.close()
             raise Unavailable(f"This kernel cannot have hosts on a bridge ({error}).") from None
 
     def _connect(self, host: int) -> None:
         there = self._hosts[host]
-        wire = f"link add to{host} type veth peer name eth0 address {_hardware(host)} netns /proc/self/fd/{there.handle}"
+        wire = (
+            f"link add to{host} type veth peer name eth0 address {_hardware(host)} netns /proc/self/fd/{there.handle}"
+        )
         self._bridge.ip(wire, f"link set to{host} master bridge up", shown=there)
         others = [other for other in range(len(self._hosts)) if other != host]
         there.ip(
@@ -166,9 +170,11 @@ def _hardware(host: int) -> str:
 
 
 class ScatteredStore(Processes):
-    """A store each of whose nodes has a host of its own, with the ports that it has by default. Raises Unavailable."""
+    """A store whose nodes each have a host of their own, and their default ports. Raises Unavailable."""
 
-    def __init__(self, directory: Path, *, catalogs: int = 2, orders: int = 2, frontends: int = 2, **options: Any) -> None:
+    def __init__(
+        self, directory: Path, *, catalogs: int = 2, orders: int = 2, frontends: int = 2, **options: Any
+    ) -> None:
         self.hosts = Hosts(catalogs + orders + frontends)
         try:
             super().__init__(directory, catalogs=catalogs, orders=orders, frontends=frontends, **options)
@@ -194,11 +200,9 @@ class ScatteredStore(Processes):
         places = self._places
         self.hosts.cut({(places[one], places[other]) for one, other in itertools.product(these, list(those))})
 
-    def part(self, names: Iterable[str]) -> None:
-        """Nothing passes any more between these nodes and all others, one way or the other."""
-        here, there = list(names), self.others(names)
-        self.cut(here, there)
-        self.cut(there, here)
+    def heal(self) -> None:
+        """Everything arrives from now on."""
+        self.hosts.heal()
 
     def close(self) -> None:
         """No process is left, and no host."""
