@@ -10,7 +10,6 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from typing import TypeVar
 from uuid import uuid4
 
 import pytest
@@ -31,7 +30,6 @@ from tests.support.processes import (
     until,
 )
 
-T = TypeVar("T")
 Cut = Callable[[ScatteredStore, Sequence[str], Sequence[str]], None]
 NO_LEASE = "The node's read lease has run out: it does not hear its peers."
 NO_MAJORITY = "No majority of the nodes answers (only 3 of 6)"
@@ -220,12 +218,12 @@ def test_halves_of_a_store_say_that_they_lack_a_majority_and_are_one_store_again
     for node in (*store.cluster.catalogs, *store.cluster.orders):
         until_without_majority(store, node.name)
     wishes = {door: f"k-{uuid4()}" for door in doors}
-    with Crowd([lambda door=door: until_without_majority(store, door) for door in doors]) as readers:  # type: ignore[misc]
-        refused = all_at_once(
-            [lambda door=door, key=key: buy(store, item, key, door) for door, key in wishes.items()]
-        )
-        readers.stop()
-    assert [reply.status for reply in refused] == [503, 503]
+    with ThreadPoolExecutor() as pool:
+        buying = [pool.submit(buy, store, item, key, door) for door, key in wishes.items()]
+        reading = [pool.submit(until_without_majority, store, door) for door in doors]
+        assert [one.result().status for one in buying] == [503, 503]
+        for read in reading:
+            read.result()
     store.heal()
     store.await_whole()
     bought = [(key, buy(store, item, key, door).json["OrderId"]) for door, key in wishes.items()]
@@ -246,11 +244,6 @@ def until_without_majority(store: Processes, name: str) -> None:
         return reply.status == 503 and NO_MAJORITY in reply.json["detail"]
 
     until(told, f"{name} without a majority", store.hints)
-
-
-def all_at_once(calls: Sequence[Callable[[], T]]) -> list[T]:
-    with ThreadPoolExecutor(len(calls)) as pool:
-        return list(pool.map(lambda call: call(), calls))
 
 
 # ---- frozen
