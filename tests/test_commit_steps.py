@@ -13,6 +13,7 @@ from pygmy.cluster import Role
 from pygmy.messages.operations import Tier
 from pygmy.messages.replication import Batch, View
 from tests.support import disk_trace
+from tests.support.customers import PLENTY, customer
 from tests.support.disk_images import NOTES
 from tests.support.disk_plans import Commit, SaveView, Start
 from tests.support.disk_replica import EVERYTHING, ReplicaWorkload
@@ -20,7 +21,6 @@ from tests.support.disk_runs import Runs, memory_directory
 from tests.support.disk_trace import Moment
 from tests.support.inline_store import inline_store, now_of
 from tests.support.processes import Crowd, Processes, processes
-from tests.test_processes import PLENTY, customer
 
 SEED = 626
 STEPS = 6

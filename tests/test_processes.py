@@ -6,9 +6,8 @@ import resource
 import socket
 import sqlite3
 import sys
-import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -18,11 +17,11 @@ import pytest
 from pygmy.cluster import Role
 from pygmy.database.lock import FileLock
 from pygmy.datadir import log_path
-from tests.support.processes import LONGEST, Crowd, Processes, Reply, burst, processes, request_bytes, until
+from tests.support.customers import PLENTY, Prices, buy, customer, ledger_agrees
+from tests.support.processes import LONGEST, Crowd, Processes, Reply, burst, processes, request_bytes
 
 TOPIC = "distributed%20systems"
 SYNC = r"sync from (\S+) \(RUNNING\): (\d+) batches, (\d+) rows, (\d+) bytes, \d+ ms$"
-PLENTY = 100_000
 SCARCE = 150
 REPLICAS = ("catalog-0", "catalog-1", "order-0", "order-1")
 
@@ -71,40 +70,6 @@ def store(stores: list[Processes], tmp_path_factory: pytest.TempPathFactory) -> 
         stores.pop().close()  # this test's failure is not the next one's
         raise
     return stores[0]
-
-
-def buy(store: Processes, item: int, key: str | None = None, to: str = "frontend-0", rid: str = "-") -> Reply:
-    headers = {"Idempotency-Key": key or f"k-{uuid4()}", "X-Request-ID": rid}
-    return store.post(to, f"/books/{item}", headers=headers | dict(store.member if to[0] == "o" else {}))
-
-
-def customer(store: Processes, item: int) -> Callable[[], tuple[str, int]]:
-    """Someone who insists: asks again, under the same key and through either front end, until the store answers."""
-
-    def insist() -> tuple[str, int]:
-        key = f"k-{uuid4()}"
-        doors = itertools.cycle([node.name for node in store.cluster.frontends])
-
-        def tried() -> Reply | None:
-            reply = buy(store, item, key, next(doors))
-            return reply if reply.status != 503 else None
-
-        reply = until(tried, f"an answer to {key}", store.hints)
-        assert reply.status == 200, reply
-        return key, reply.json["OrderId"]
-
-    return insist
-
-
-def ledger_agrees(store: Processes, item: int, bought: list[tuple[str, int]]) -> None:
-    """What customers were told, what the orders say and what is left on the shelf are one and the same."""
-    told = dict(bought)
-    assert len(told) == len(bought) == len(set(told.values())), "one order answered two customers"
-    written = [order["OrderId"] for order in store.orders() if order["ID"] == item]
-    assert sorted(written) == sorted(told.values())
-    assert store.count(item) == PLENTY - len(told)
-    key, number = bought[0]
-    assert buy(store, item, key, "frontend-1").json["OrderId"] == number
 
 
 # ---- five experiments, without caches
@@ -260,41 +225,6 @@ def test_of_four_buyers_for_three_copies_exactly_three_succeed(store: Processes)
 # ---- a frozen replica
 
 
-class Prices:
-    """What books cost, as far as the store has acknowledged it; prices only ever rise here."""
-
-    def __init__(self, store: Processes) -> None:
-        self._store = store
-        self._lock = threading.Lock()
-        self._known = dict.fromkeys(CACHED, 0.0)
-
-    def known(self, item: int) -> float:
-        with self._lock:
-            return self._known[item]
-
-    def raise_all(self, door: str) -> None:
-        for item in CACHED:
-            price = self._store.get("frontend-0", f"/books/{item}").json["cost"] + 1
-            reply = self._store.patch(door, f"/books/{item}", {"cost": price})
-            assert reply.status == 200, reply
-            with self._lock:
-                self._known[item] = price
-
-    def reader(self, door: str) -> Callable[[], bool]:
-        """Someone who looks up one book after the other, and must never see an older price than was known before."""
-        items = itertools.cycle(CACHED)
-
-        def look() -> bool:
-            item = next(items)
-            known = self.known(item)
-            reply = self._store.get(door, f"/books/{item}")
-            assert reply.status == 200, reply
-            assert reply.json["cost"] >= known, f"{door} showed an old price of book {item}"
-            return True
-
-        return look
-
-
 @pytest.fixture
 def pausing(tmp_path: Path) -> Iterator[Processes]:
     """A store of its own: what a pause may break is not other tests' business."""
@@ -308,7 +238,7 @@ def test_the_store_goes_on_without_a_frozen_catalog_which_shows_nothing_stale_on
 ) -> None:
     """Both front ends hold entries from both catalogs when one of these freezes."""
     store = pausing
-    prices = Prices(store)
+    prices = Prices(store, CACHED)
     doors = [node.name for node in store.cluster.frontends]
     with Crowd([prices.reader(door) for door in doors for _ in range(2)]) as crowd:
         prices.raise_all("frontend-0")
@@ -320,8 +250,7 @@ def test_the_store_goes_on_without_a_frozen_catalog_which_shows_nothing_stale_on
         crowd.reaches(100)
         store.thaw(victim)
         for item in CACHED * 5:
-            reply = store.get(victim, f"/books/{item}")
-            assert reply.status == 503 or reply.json["cost"] >= prices.known(item)
+            prices.look(victim, item)
         store.wait_running(victim)
         prices.raise_all("frontend-1")
         crowd.reaches(100)

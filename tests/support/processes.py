@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -67,11 +67,16 @@ def until(look: Callable[[], T | None], what: str, hints: Callable[[], str] = la
     raise AssertionError(f"It never came to {what}; last seen: {last!r}\n{hints()}")
 
 
+def address(node: Node) -> tuple[str, int]:
+    """Where a client reaches the node."""
+    return ("127.0.0.1" if node.local else node.host), node.port
+
+
 def ask(
     node: Node, method: str, path: str, body: object = None, headers: Headers | None = None, timeout: float = LONGEST
 ) -> Reply:
     """One request on a connection of its own. `body`: bytes as they are, anything else as JSON."""
-    connection = http.client.HTTPConnection("127.0.0.1", node.port, timeout=timeout)
+    connection = http.client.HTTPConnection(*address(node), timeout=timeout)
     try:
         connection.request(method, path, *_encoded(body, headers))
         response = connection.getresponse()
@@ -96,7 +101,7 @@ def request_bytes(method: str, path: str, body: object = None, headers: Headers 
 
 def burst(requests: Sequence[tuple[Node, bytes]]) -> list[Reply]:
     """All requests under way at once: every connection is open, then all are sent, then the answers are read."""
-    sockets = [socket.create_connection(("127.0.0.1", node.port), LONGEST) for node, _ in requests]
+    sockets = [socket.create_connection(address(node), LONGEST) for node, _ in requests]
     try:
         for sock, (_, data) in zip(sockets, requests, strict=True):
             sock.sendall(data)
@@ -174,8 +179,8 @@ class Processes:
         self.directory = directory
         self.data = directory / "data"
         self.file = directory / "cluster"
-        ports = iter(free_ports(catalogs + orders + frontends))
-        lines = [", ".join(f"localhost:{next(ports)}" for _ in range(n)) for n in (catalogs, orders, frontends)]
+        hosts = iter(self._hosts(catalogs + orders + frontends))
+        lines = [", ".join(next(hosts) for _ in range(n)) for n in (catalogs, orders, frontends)]
         self.file.write_text("\n".join(lines) + "\n")
         stock = None
         if books is not None:
@@ -186,12 +191,23 @@ class Processes:
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._frozen: set[str] = set()
 
+    # ---- places
+
+    def _hosts(self, count: int) -> list[str]:
+        """What the cluster file calls the hosts of so many nodes, in its order."""
+        return [f"localhost:{port}" for port in free_ports(count)]
+
+    def inside(self, name: str) -> AbstractContextManager[None]:
+        """Where the node is: what this thread starts and opens meanwhile is next to it."""
+        return nullcontext()
+
     # ---- processes
 
     def launch(self, name: str, *extra: str, **environment: str) -> "subprocess.Popen[bytes]":
         """A process for this node; its stderr goes to `errors(name)`. Call it in the main thread only."""
         command = [*self.store.command(self.cluster.node(name), daemon=False), *extra]
-        return self.spawn(command, self._errors(name), **environment)
+        with self.inside(name):
+            return self.spawn(command, self._errors(name), **environment)
 
     def spawn(self, command: Sequence[str], errors: Path, **environment: str) -> "subprocess.Popen[bytes]":
         """Any process that ends with this one at the latest."""
@@ -342,14 +358,27 @@ class Processes:
     def node(self, name: str) -> Node:
         return self.cluster.node(name)
 
+    def ask(
+        self,
+        name: str,
+        method: str,
+        path: str,
+        body: object = None,
+        headers: Headers | None = None,
+        timeout: float = LONGEST,
+    ) -> Reply:
+        """One request of a client that is next to the node."""
+        with self.inside(name):
+            return ask(self.node(name), method, path, body, headers, timeout)
+
     def get(self, name: str, path: str, headers: Headers | None = None, timeout: float = LONGEST) -> Reply:
-        return ask(self.node(name), "GET", path, None, headers, timeout)
+        return self.ask(name, "GET", path, None, headers, timeout)
 
     def post(self, name: str, path: str, body: object = None, headers: Headers | None = None) -> Reply:
-        return ask(self.node(name), "POST", path, body, headers)
+        return self.ask(name, "POST", path, body, headers)
 
-    def patch(self, name: str, path: str, body: object) -> Reply:
-        return ask(self.node(name), "PATCH", path, body, self.admin)
+    def patch(self, name: str, path: str, body: object, headers: Headers | None = None) -> Reply:
+        return self.ask(name, "PATCH", path, body, {**self.admin, **(headers or {})})
 
     @property
     def secret(self) -> str:
