@@ -6,6 +6,9 @@ in a namespace of its own, leaves the machine's own network untouched.
 
 Hosts are told each other's hardware addresses, and need not ask.  A link is cut, one way, by a wrong one: what is
 sent there reaches nobody, and whoever sends it does not notice.
+
+It takes root to do that. The root of a user namespace will do, if it has a network of its own as well:
+`unshare --map-root-user --net sh -c "ip link set lo up && python -m pytest tests/test_partitions.py"`.
 """
 
 import ctypes
@@ -40,6 +43,7 @@ class Namespace:
     def __init__(self) -> None:
         home = _open()
         try:
+            _call("setns", home, _NEW_NETWORK)  # who may not come back must not leave
             _call("unshare", _NEW_NETWORK)
             try:
                 self.handle = _open()
@@ -112,7 +116,7 @@ class Hosts:
         except PermissionError as error:
             self.close()
             raise Unavailable(
-                f"Network namespaces need root, be it by `unshare --user --map-root-user` ({error})."
+                f"Hosts of one's own need root, or `unshare --map-root-user --net` ({error})."
             ) from None
         except OSError as error:
             self.close()
