@@ -346,7 +346,8 @@ class _End(asyncio.Protocol):
         elif self._ended:
             transport.close()
         elif not transport.is_closing():
-            transport.write_eof()
+            with contextlib.suppress(OSError):  # the other side has gone, and that is not known here yet
+                transport.write_eof()
 
 
 class _Pipe:
