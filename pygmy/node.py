@@ -10,7 +10,7 @@ from typing import Any
 from msgspec.structs import replace
 from twisted.application.service import IService, MultiService
 from twisted.application.strports import service as listening
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -111,6 +111,7 @@ class NodeService(MultiService):
         agent, self._close_agent = pooled_agent(reactor, 1)
         self._client = http_client(agent)
         self._metrics.watch("messages to other nodes", lambda: self._links.waiting)
+        self._opened: Deferred[None] = succeed(None)
         self._inbox: Callable[[str, OneWay], None] | None = None
         self._ballots: Ballots | None = None
         self._voting: Voting | None = None
@@ -163,8 +164,8 @@ class NodeService(MultiService):
         if isinstance(self._server, FrontEnd):
             self._site.shortcut = self._server.shortcut
             self._server.startService()
-        opening = self._open_voter() if self._node.role is Role.FRONTEND else self._open_replica()
-        Deferred.fromCoroutine(opening).addErrback(self._cannot_start)
+        steps = self._open_voter() if self._node.role is Role.FRONTEND else self._open_replica()
+        self._opened = Deferred.fromCoroutine(steps).addErrback(self._cannot_start)
 
     async def _open_ballots(self) -> Ballots:
         path = str(self._directory / "voter.db")
@@ -299,6 +300,7 @@ class NodeService(MultiService):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
+        self._opened.cancel()  # where it was about to start
         for loop in (self._witnessing, self._backups):
             if loop is not None:
                 loop.stopService()
@@ -318,6 +320,8 @@ class NodeService(MultiService):
 
     def _cannot_start(self, failure: Failure) -> None:
         """The database cannot be used: one line, and the end."""
+        if failure.check(CancelledError):
+            return
         if not failure.check(StoreError, WrongCluster):
             log.failure("{node} cannot start", failure, node=self._node.name)
         self._end(1, f"{self._node.name} cannot start: {failure.getErrorMessage()}")

@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.threadpool import ThreadPool
 
 from pygmy.database import schema
@@ -69,7 +69,7 @@ class DatabaseFile:
             await self._pool.runWithConnection(schema.prepare, self.path, kind, node, known)
         except Exception as error:
             await self.close()
-            if isinstance(error, StoreError):
+            if isinstance(error, StoreError | CancelledError):
                 raise
             raise StoreBroken(f"{self.path} cannot be opened: {error}") from error
 

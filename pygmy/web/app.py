@@ -16,7 +16,7 @@ from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request
 
-from pygmy.errors import bad_request
+from pygmy.errors import Problem, bad_request
 from pygmy.web.auth import Secrets
 from pygmy.web.metrics import Metrics
 from pygmy.web.openapi import Auth, Route, document
@@ -174,8 +174,11 @@ def shield(work: "Deferred[T]", request: IRequest | None = None) -> "Deferred[T]
     def failed(failure: Failure) -> None:
         if not waiter.called:
             waiter.errback(failure)
+            return
+        rid = request_id(request) if request is not None else "-"
+        if failure.check(Problem):
+            log.info("after its client had gone: {problem}", problem=failure.value, rid=rid)
         else:
-            rid = request_id(request) if request is not None else "-"
             log.failure("failed after its client had gone", failure, rid=rid)
 
     work.addCallbacks(done, failed)
