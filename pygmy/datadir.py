@@ -27,6 +27,11 @@ def database_path(data: Path, node: str) -> Path:
     return data / node / f"{node.rpartition('-')[0]}.sqlite"
 
 
+def voter_path(data: Path, node: str) -> Path:
+    """What the node has promised and accepted as a voter."""
+    return data / node / "voter.db"
+
+
 def backups_path(data: Path, node: str) -> Path:
     """Where the replica named `catalog-0` keeps its backups."""
     return data / node / "backups"

@@ -21,14 +21,14 @@ from pygmy.catalog import CatalogServer
 from pygmy.clock import boottime, utc_milliseconds
 from pygmy.cluster import Cluster, Node, Role
 from pygmy.database import Ballots, Boot, Store, StoreError
-from pygmy.datadir import make_durable
+from pygmy.datadir import backups_path, database_path, make_durable, voter_path
 from pygmy.frontend import FrontEnd
 from pygmy.identity import Witnessing, begin, recognize
 from pygmy.ledger.catalog import ReplicatedCatalog
 from pygmy.ledger.driver import Driver, Place
 from pygmy.ledger.orders import ReplicatedOrders
 from pygmy.messages.internal import OneWay
-from pygmy.messages.operations import NewBook, Tier
+from pygmy.messages.operations import TIERS, NewBook
 from pygmy.opening import load_books
 from pygmy.order import OrderServer
 from pygmy.peers import Links, http_client, pooled_agent
@@ -73,9 +73,8 @@ def make_node(
     except SecretsError as error:
         raise ValueError(str(error)) from None
     opening = load_books(books) if role is Role.CATALOG else ()
-    directory = Path(data) / node.name
-    make_durable(directory)
-    return NodeService(cluster, node, directory, port, secrets, opening, cache, backups or Schedule(), reactor)
+    make_durable(Path(data) / node.name)
+    return NodeService(cluster, node, Path(data), port, secrets, opening, cache, backups or Schedule(), reactor)
 
 
 class NodeService(MultiService):
@@ -85,7 +84,7 @@ class NodeService(MultiService):
         self,
         cluster: Cluster,
         node: Node,
-        directory: Path,
+        data: Path,
         port: str,
         secrets: Secrets,
         opening: tuple[NewBook, ...],
@@ -97,8 +96,7 @@ class NodeService(MultiService):
         self._alone_since = boottime()  # the pid file is locked: no other process is this node
         self._cluster = cluster
         self._node = node
-        self._directory = directory
-        self._database = directory / f"{node.role}.sqlite"  # a front end has none
+        self._data = data
         self._secrets = secrets
         self._opening = opening
         self._cache = cache
@@ -168,8 +166,8 @@ class NodeService(MultiService):
         self._opened = Deferred.fromCoroutine(steps).addErrback(self._cannot_start)
 
     async def _open_ballots(self) -> Ballots:
-        path = str(self._directory / "voter.db")
-        self._ballots = ballots = await Ballots.open(path, self._node.name, self._reactor)
+        path = voter_path(self._data, self._node.name)
+        self._ballots = ballots = await Ballots.open(str(path), self._node.name, self._reactor)
         return ballots
 
     async def _open_voter(self) -> None:
@@ -180,10 +178,9 @@ class NodeService(MultiService):
     async def _open_replica(self) -> None:
         """First the vote, which other tiers may be waiting for; then the books."""
         ballots = await self._open_ballots()
-        tier: Tier = "catalog" if self._node.role is Role.CATALOG else "order"
         store = await Store.open(
-            str(self._database),
-            tier,
+            str(database_path(self._data, self._node.name)),
+            TIERS[self._node.role],
             self._reactor,
             node=self._node.name,
             observe=lambda writes, _: self._metrics.commit(writes),
@@ -197,12 +194,9 @@ class NodeService(MultiService):
         voting = await self._vote(ballots, file.identity.cluster_id, founded)
         # Seconds since 1970: greater than any incarnation that a lost disk of this node has counted.
         boot = await begin(store, ballots, file, WINDOW_BATCHES, utc_milliseconds() // 1000)
-        server = self._make_server(store, boot, voting)
+        self._serve(store, boot, voting)
         self._witnessing = Witnessing(store, ballots, boot.incarnation, self._head, self._reactor, self._failed)
         self._witnessing.startService()
-        self._site.resource = server.resource()
-        server.startService()
-        self._server = server
 
     async def _vote(self, ballots: Ballots, cluster_id: str | None, founded: Callable[[str], None]) -> Voting:
         """Take part in the votes, with what was promised before this start. Raises WrongCluster."""
@@ -223,7 +217,8 @@ class NodeService(MultiService):
         voting.start()
         return voting
 
-    def _make_server(self, store: Store, boot: Boot, voting: Voting) -> CatalogServer | OrderServer:
+    def _serve(self, store: Store, boot: Boot, voting: Voting) -> None:
+        """Start the replica, its backups and its server, which takes the requests from now on."""
         names = tuple(other.name for other in self._cluster.tier(self._node.role))
         place = Place(self._node.name, names, {other.name: other.url for other in self._cluster.nodes})
         membership = voting.membership(str(self._node.role))
@@ -232,26 +227,26 @@ class NodeService(MultiService):
         driver: ReplicatedCatalog | ReplicatedOrders
         if self._node.role is Role.CATALOG:
             driver = catalog = ReplicatedCatalog(*common, alone_since=self._alone_since)
-            backups = self._make_backups(store, "catalog", driver)
+            backups = self._make_backups(store, driver)
             server = self._catalog_server(catalog, backup_route(backups.back_up))
         else:
             driver = orders = ReplicatedOrders(*common, alone_since=self._alone_since)
-            backups = self._make_backups(store, "order", driver)
+            backups = self._make_backups(store, driver)
             server = self._order_server(orders, backup_route(backups.back_up))
         self._metrics.watch("writes", lambda: driver.replica.queued)
         self._metrics.watch("reads that wait for a commit", lambda: driver.replica.readers)
         self._metrics.watch("commits", lambda: store.pending)
-        self._driver = driver
+        self._driver, self._backups, self._server = driver, backups, server
+        self._site.resource = server.resource()
         driver.start()
-        self._backups = backups
         backups.startService()
-        return server
+        server.startService()
 
-    def _make_backups(self, store: Store, tier: Tier, driver: Driver) -> Backups:
+    def _make_backups(self, store: Store, driver: Driver) -> Backups:
         return Backups(
             self._node.name,
-            tier,
-            self._directory / "backups",
+            TIERS[self._node.role],
+            backups_path(self._data, self._node.name),
             store,
             lambda: driver.condition().head[1],
             self._schedule,
@@ -330,8 +325,9 @@ class NodeService(MultiService):
         """Fail-stop: what this node has said is on its disk; what it might say next would not be."""
         why = f"{self._node.name} stops at once: {failure.getErrorMessage()}"
         if failure.check(LogBroken):
+            database = database_path(self._data, self._node.name)
             why += (
-                f". Start it again; if it stops with these words again, move {self._database}* away and start it: "
+                f". Start it again; if it stops with these words again, move {database}* away and start it: "
                 "it then fetches everything from the others"
             )
         if not failure.check(Diverged):

@@ -16,22 +16,21 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from pygmy.audit.files import Place, audit_place
+from pygmy.audit.files import HEADER, Place, audit_place
 from pygmy.audit.reports import Unreadable
 from pygmy.audit.store import StoreAudit
 from pygmy.cluster import Node
 from pygmy.database import StoreError, schema
 from pygmy.database import log as stored_log
-from pygmy.database.backup import COMPANIONS, MARK, Note, discard, disown, flush, make_single, settle
-from pygmy.datadir import database_path, make_durable, pid_path
-from pygmy.messages.operations import Tier
+from pygmy.database.backup import COMPANIONS, LEFTOVERS, MARK, Note, discard, disown, make_single, settle
+from pygmy.database.flush import flush_file
+from pygmy.database.meta import fetch, put
+from pygmy.datadir import database_path, make_durable, pid_path, voter_path
+from pygmy.messages.operations import TIERS, Tier
 from pygmy.messages.register import VoterState
 from pygmy.pidfile import PidFile
 
 DRAFT = "restoring.sqlite"
-VOTER = "voter.db"
-MAGIC = b"SQLite format 3\0"
-TIERS: dict[str, Tier] = {"catalog": "catalog", "order": "order"}
 
 
 class CannotRestore(Exception):
@@ -60,7 +59,7 @@ def restore(data: Path, node: Node, file: Path, now: int) -> Restored:
         discard(draft)
         _copy(file, draft)
         with _as_cannot_restore(file):
-            note = _prepared(draft, file, tier, node.name, _cluster_here(database))
+            note = _prepared(draft, file, tier, node.name, _cluster_here(voter_path(data, node.name), database))
         return Restored(note, _swap(draft, database, now))
     finally:
         discard(draft)
@@ -73,7 +72,7 @@ def restore(data: Path, node: Node, file: Path, now: int) -> Restored:
 def _look_at(file: Path) -> None:
     """At its first bytes: not to copy a film before saying that it is none of Pygmy's databases."""
     with file.open("rb") as opened:
-        if opened.read(len(MAGIC)) not in (MAGIC, b""):
+        if opened.read(len(HEADER)) not in (HEADER, b""):
             raise CannotRestore(f"{file} is not a database of Pygmy's.")
 
 
@@ -81,7 +80,7 @@ def _copy(file: Path, draft: Path) -> None:
     """The file and its write-ahead log or journal, which may hold its newest part."""
     with _unused(file):
         shutil.copyfile(file, draft)
-        for end in ("-wal", "-journal"):
+        for end in LEFTOVERS:
             companion = Path(f"{file}{end}")
             if companion.exists():
                 shutil.copyfile(companion, f"{draft}{end}")
@@ -127,15 +126,15 @@ def _prepared(draft: Path, file: Path, tier: Tier, name: str, cluster: Any) -> N
         if application != schema.APPLICATION:
             raise CannotRestore(f"{file} is not a database of Pygmy's.")
         schema.prepare(connection, str(file), tier, "", schema.steps(tier))
-        theirs = _meta(connection, "cluster_id")
+        theirs = fetch(connection, "cluster_id")
         if cluster is not None and theirs != cluster:
             raise CannotRestore(f"{file} belongs to {_named(theirs)}; this node belongs to {_named(cluster)}.")
         note = _origin(connection, file)
         disown(connection, note.node, tier, note.at)
-        connection.execute("INSERT OR REPLACE INTO meta VALUES ('node', ?)", (name,))
+        put(connection, "node", name)
         make_single(connection)
     prove(draft, str(file))
-    flush(draft)
+    flush_file(draft)
     return note
 
 
@@ -152,22 +151,22 @@ def prove(path: Path, name: str) -> None:
 
 def _origin(connection: sqlite3.Connection, file: Path) -> Note:
     """A backup's own word; of a node's database that was copied by hand, what can be known."""
-    said = _meta(connection, MARK)
-    if said is not None and _meta(connection, "incarnation") is None:
+    said = fetch(connection, MARK)
+    if said is not None and fetch(connection, "incarnation") is None:
         return msgspec.json.decode(said, type=Note)
     with closing(connection.cursor()) as cursor:
         head = stored_log.head(cursor)
-    return Note(_meta(connection, "node") or "a node", "", head, round(file.stat().st_mtime * 1000))
+    return Note(fetch(connection, "node") or "a node", "", head, round(file.stat().st_mtime * 1000))
 
 
-def _cluster_here(database: Path) -> Any:
+def _cluster_here(voter: Path, database: Path) -> Any:
     """The id of the cluster that the node belongs to, by its vote or its present database; None: nobody knows."""
-    for path in (database.with_name(VOTER), database):
+    for path in (voter, database):
         # Where there is no write-ahead log to be read, nothing need be written beside the file.
         how = "mode=ro" if Path(f"{path}-wal").exists() else "mode=ro&immutable=1"
         try:
             with closing(sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True)) as connection:
-                found = _charter_id(connection) if path.name == VOTER else _meta(connection, "cluster_id")
+                found = _charter_id(connection) if path == voter else fetch(connection, "cluster_id")
         except (sqlite3.Error, msgspec.MsgspecError):
             continue
         if found is not None:
@@ -177,18 +176,13 @@ def _cluster_here(database: Path) -> Any:
 
 def _charter_id(connection: sqlite3.Connection) -> str | None:
     """The id of the cluster that a voter is of, by its file; None: of none yet."""
-    kept = _meta(connection, "state")
+    kept = fetch(connection, "state")
     charter = None if kept is None else msgspec.json.decode(kept, type=VoterState).charter
     return charter.cluster_id if charter is not None and charter.complete else None
 
 
 def _named(cluster: Any) -> str:
     return "no cluster" if cluster is None else f"cluster {cluster}"
-
-
-def _meta(connection: sqlite3.Connection, key: str) -> Any:
-    found = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-    return None if found is None else found[0]
 
 
 # ---- putting it in place
@@ -205,7 +199,7 @@ def _swap(draft: Path, database: Path, now: int) -> Path | None:
     try:
         for path in there:
             path.unlink()
-            flush(database.parent)
+            flush_file(database.parent)
         settle(draft, database)
     except OSError as error:
         raise CannotRestore(f"{database}: {error.strerror}. Try again. What was there is in {aside}.") from error
@@ -222,6 +216,6 @@ def _kept(there: list[Path], aside: Path) -> Path | None:
         raise CannotRestore(f"{aside} is there already: try again in a second.") from None
     for path in there:
         os.link(path, aside / path.name)
-    flush(aside)
-    flush(aside.parent)
+    flush_file(aside)
+    flush_file(aside.parent)
     return aside

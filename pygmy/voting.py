@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 
 from pygmy.clock import boottime
 from pygmy.messages.internal import OneWay
+from pygmy.messages.operations import TIERS
 from pygmy.messages.register import RegisterMessage, RegisterReply, VoterState
 from pygmy.peers import Links
 from pygmy.replication.effects import Note, Send
@@ -25,8 +26,6 @@ from pygmy.replication.timing import DEFAULT, Timing
 from pygmy.replication.voter import Keep, Voter
 
 log = Logger()
-
-REGISTERS = ("catalog", "order")
 
 
 class BallotBox(Protocol):
@@ -66,7 +65,7 @@ class Voting:
         self._random = random
         self._now = now
         self._timing = timing
-        self._voter = Voter(me, nodes, REGISTERS, kept, now(), random, timing)
+        self._voter = Voter(me, nodes, tuple(TIERS), kept, now(), random, timing)
         self._unsaved: deque[Keep] = deque()
         self._beat = LoopingCall(self._tick)
         self._beat.clock = clock

@@ -18,12 +18,13 @@ from pygmy.audit.reading import Damaged, LogFile
 from pygmy.audit.reports import Report, Unreadable
 from pygmy.audit.store import StoreAudit
 from pygmy.database import StoreError, schema
+from pygmy.database.backup import LEFTOVERS
 from pygmy.database.lock import holder
+from pygmy.database.meta import fetch
 from pygmy.messages.operations import Tier
 
 FILES = {"catalog.sqlite": "catalog", "order.sqlite": "order"}
 HEADER = b"SQLite format 3\x00"
-LEFTOVERS = ("-wal", "-journal")
 
 Progress = Callable[[str, int, int], None]
 """Told of each batch: the copy's name, its seq, and the seq of the last one."""
@@ -204,18 +205,18 @@ def _tier(connection: sqlite3.Connection, path: Path) -> Tier:
     try:
         (application,) = connection.execute("PRAGMA application_id").fetchone()
         (version,) = connection.execute("PRAGMA user_version").fetchone()
-        found = connection.execute("SELECT value FROM meta WHERE key = 'tier'").fetchone()
+        found = fetch(connection, "tier")
     except sqlite3.Error as error:
         if _application(path) == schema.APPLICATION and path.name in FILES:
             return cast(Tier, FILES[path.name])  # ours, and damaged: let that be found
         raise Unreadable(f"{path} is not a database of Pygmy's, or damaged: {error}.") from None
-    if application != schema.APPLICATION or found is None or found[0] not in FILES.values():
+    if application != schema.APPLICATION or found not in FILES.values():
         raise Unreadable(f"{path} is not a database of Pygmy's.")
     if version > (newest := len(schema.steps("catalog"))):
         raise Unreadable(
             f"{path} has schema version {version}, and this Pygmy knows only {newest}: use a newer Pygmy."
         )
-    expected = FILES.get(path.name, found[0])
-    if found[0] != expected:
-        raise Unreadable(f"{path} is a database of the {found[0]} tier: expected one of the {expected} tier.")
-    return cast(Tier, found[0])
+    expected = FILES.get(path.name, found)
+    if found != expected:
+        raise Unreadable(f"{path} is a database of the {found} tier: expected one of the {expected} tier.")
+    return cast(Tier, found)

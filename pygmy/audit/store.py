@@ -9,9 +9,7 @@ from pygmy.audit.chain import first_difference
 from pygmy.audit.copy import CopyAudit
 from pygmy.audit.reports import Report, Unaudited, Verdict
 from pygmy.audit.scratch import Notes, Scratch, Unsold
-from pygmy.messages.operations import Tier
-
-TIERS: tuple[Tier, ...] = ("catalog", "order")
+from pygmy.messages.operations import TIERS, Tier
 
 
 class _Audited(Struct):
@@ -55,7 +53,7 @@ class StoreAudit:
         """Everything that there is to say."""
         problems: list[str] = []
         remarks: list[str] = []
-        for tier in TIERS:
+        for tier in TIERS.values():
             copies = [copy for copy in self._copies if copy.report.tier == tier]
             between = list(_differences(copies))
             problems += between

@@ -15,7 +15,7 @@ from pygmy.audit.files import Progress
 from pygmy.cli.calling import NoToken, Settings, admin_token, fail
 from pygmy.cli.client import StoreClient
 from pygmy.cli.failures import CommandFailed
-from pygmy.messages.operations import Book, Order, Tier
+from pygmy.messages.operations import TIERS, Book, Order
 from pygmy.messages.replication import Batch
 from pygmy.web.auth import CLUSTER_FILE, SecretsError, load_token
 from pygmy.web.status import ClusterBody, Health
@@ -23,7 +23,6 @@ from pygmy.web.status import ClusterBody, Health
 T = TypeVar("T")
 PAGE = 1000
 LOOKS = 20  # for a batch that the rows show already
-TIERS: dict[str, Tier] = {"catalog": "catalog", "order": "order"}
 NO_ROWS = "the rows were not compared with the log: only the cluster secret shows them"
 CHANGING = "the rows were not compared with the log: they were changing; audit it again"
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from pygmy.cli.terminal import paint, printable, table
 from pygmy.messages.condition import Head
+from pygmy.messages.operations import TIERS
 from pygmy.web.status import HEALTHY, ClusterBody, Health, NodeStatus, TierStatus, ViewStatus
 
-TIERS = ("catalog", "order")
 RUNNING = "RUNNING"
 COLOURS = {RUNNING: "green", "SYNC": "yellow", "INIT": "yellow"}
 HASH_DIGITS = 8

@@ -17,14 +17,17 @@ from msgspec import Struct
 
 from pygmy.database import log
 from pygmy.database.errors import BackupFailed
+from pygmy.database.flush import flush_file
 from pygmy.database.longjob import Abandoned, Pause
+from pygmy.database.meta import put
 from pygmy.database.pool import BUSY_SECONDS
 from pygmy.messages.replication import Version
 
 PAGES = 256  # in one step: a megabyte, which takes about as long as a commit
 RESERVE = 64 * 1024 * 1024  # bytes that a backup leaves on the disk: as many as the write-ahead log may need
 MARK = "backup"  # the key in `meta` that only backups have
-COMPANIONS = ("-wal", "-shm", "-journal")  # of a SQLite file: what belongs to it as long as they are there
+LEFTOVERS = ("-wal", "-journal")  # beside a SQLite file: what may hold its newest part
+COMPANIONS = (*LEFTOVERS, "-shm")  # all that belongs to it as long as they are there
 
 
 class Note(Struct, frozen=True):
@@ -71,7 +74,7 @@ def seal(path: Path, node: str, tier: str, at: int) -> Note:
             note = disown(connection, node, tier, at)
             make_single(connection)
             _check(connection)
-        flush(path)
+        flush_file(path)
         return note
 
 
@@ -81,8 +84,8 @@ def disown(connection: sqlite3.Connection, node: str, tier: str, at: int) -> Not
         note = Note(node, tier, log.head(cursor), at)
         cursor.execute("BEGIN IMMEDIATE")
         cursor.execute("DELETE FROM meta WHERE key IN ('incarnation', 'view')")
-        cursor.execute("INSERT OR REPLACE INTO meta VALUES ('member', 0)")
-        cursor.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (MARK, msgspec.json.encode(note).decode()))
+        put(cursor, "member", 0)
+        put(cursor, MARK, msgspec.json.encode(note).decode())
         cursor.execute("COMMIT")
     return note
 
@@ -101,19 +104,10 @@ def _check(connection: sqlite3.Connection) -> None:
         raise BackupFailed(f"the database is damaged: {' '.join(said.split())}")
 
 
-def flush(path: Path) -> None:
-    """Have the file's bytes (or a directory's names) on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def settle(draft: Path, final: Path) -> None:
     """Give the flushed draft its name, in the same directory, so that it survives a power cut."""
     os.replace(draft, final)
-    flush(final.parent)
+    flush_file(final.parent)
 
 
 def discard(path: Path) -> None:

@@ -9,7 +9,7 @@ from twisted.python.threadpool import ThreadPool
 
 from pygmy.database import schema
 from pygmy.database.errors import StoreBroken, StoreError
-from pygmy.database.flush import flush
+from pygmy.database.flush import flush_database
 from pygmy.database.groups import GroupCommit, Observer
 from pygmy.database.lock import FileLock
 from pygmy.database.longjob import Pause
@@ -64,7 +64,7 @@ class DatabaseFile:
         try:
             if self._lock is not None:
                 await self._pool.in_thread(self._lock.acquire)
-                await self._pool.in_thread(lambda: flush(self.path))
+                await self._pool.in_thread(lambda: flush_database(self.path))
             known = schema.steps(kind) if steps is None else steps
             await self._pool.runWithConnection(schema.prepare, self.path, kind, node, known)
         except Exception as error:

@@ -13,6 +13,7 @@ from importlib.resources.abc import Traversable
 from typing import Literal
 
 from pygmy.database.errors import StoreBroken, StoreMismatch
+from pygmy.database.meta import fetch, put
 
 APPLICATION = 0x5059474D  # "PYGM", so that `file` and we can tell whose database it is
 _STEP = re.compile(r"([0-9]{4})_(log|catalog|order|voter)\.sql")
@@ -46,21 +47,16 @@ def prepare(connection: sqlite3.Connection, path: str, kind: Kind, node: str, st
         raise StoreBroken(f"{path}: this file system does not carry SQLite's write-ahead log")
     if version < len(steps):
         _upgrade(connection, kind, version, steps)
-    found = _fact(connection, "tier")
+    found = fetch(connection, "tier")
     if found != kind:
         raise StoreMismatch(
             f"{path} is a database of {_WHAT.get(str(found), 'an unknown kind')}, not of {_WHAT[kind]}"
         )
-    owner = _fact(connection, "node")
+    owner = fetch(connection, "node")
     if owner is None and node:
-        connection.execute("INSERT INTO meta VALUES ('node', ?)", (node,))
+        put(connection, "node", node)
     elif owner != node and node:
         raise StoreMismatch(f"{path} is the database of {owner}, not of {node}")
-
-
-def _fact(connection: sqlite3.Connection, key: str) -> str | None:
-    found = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-    return None if found is None else str(found[0])
 
 
 def _check(connection: sqlite3.Connection, path: str, newest: int) -> int:
@@ -83,7 +79,7 @@ def _upgrade(connection: sqlite3.Connection, kind: Kind, version: int, steps: St
             for statement in _statements(sql):
                 connection.execute(statement)
         if not version:
-            connection.execute("INSERT INTO meta VALUES ('tier', ?)", (kind,))
+            put(connection, "tier", kind)
         connection.execute(f"PRAGMA user_version = {len(steps)}")
         connection.execute(f"PRAGMA application_id = {APPLICATION}")
         connection.execute("COMMIT")

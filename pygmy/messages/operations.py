@@ -260,3 +260,4 @@ class Result(Struct, frozen=True):
 
 
 Tier = Literal["catalog", "order"]
+TIERS: dict[str, Tier] = {"catalog": "catalog", "order": "order"}  # by what their servers' role is called

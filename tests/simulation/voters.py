@@ -10,11 +10,12 @@ from msgspec.structs import replace
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from pygmy.messages.operations import TIERS
 from pygmy.messages.register import VoterState
 from pygmy.messages.replication import Version, View
 from pygmy.replication.founding import check_charter
 from pygmy.replication.membership import MembershipFactory
-from pygmy.voting import REGISTERS, Voting
+from pygmy.voting import Voting
 from tests.simulation.network import Links
 from tests.simulation.world import World
 
@@ -58,7 +59,7 @@ class VoterProcess:
     @property
     def forgetful(self) -> bool:
         """True if it has no vote on disk for a register: it has not been given one yet, or has lost it."""
-        return self.state.votes.keys() < set(REGISTERS)
+        return self.state.votes.keys() < set(TIERS)
 
     def membership(self, tier: str) -> MembershipFactory:
         """What the replica in this process takes its views from."""
