@@ -61,7 +61,7 @@ def _run_group_without_transaction(connection: sqlite3.Connection, group: Sequen
 
 
 def _open_unflushed() -> None:
-    vars(file)["flush"] = lambda path: None
+    vars(file)["flush_database"] = lambda path: None
 
 
 BUGS: dict[str, Callable[[], None]] = {
