@@ -18,8 +18,8 @@ from twisted.python.failure import Failure
 from pygmy.clock import boottime, utc_milliseconds
 from pygmy.database import Boot, Located, Store
 from pygmy.errors import Problem, outcome_unknown, overloaded, unavailable
+from pygmy.ledger import told
 from pygmy.ledger.seam import Condition, Peer
-from pygmy.messages.condition import Head
 from pygmy.messages.internal import Invalidate, Invalidated, OneWay
 from pygmy.messages.operations import Operation, RecordForced, Result
 from pygmy.messages.register import FoundingMessage, RegisterRequest
@@ -50,7 +50,6 @@ log = Logger()
 
 READ_PATIENCE = 0.2  # seconds that a read waits for the commit that touches it
 LEAVE_PATIENCE = 3.0
-CLOSED = "The node is shutting down."
 FORCE_PATIENCE = 10.0
 FETCH_BATCHES, FETCH_BYTES = 1024, 512 * 1024
 
@@ -61,6 +60,10 @@ class Place(Struct, frozen=True):
     me: str
     tier: tuple[str, ...]
     urls: dict[str, str]
+
+    def url(self, name: str) -> str:
+        """Of the node of this name."""
+        return self.urls.get(name, name)
 
 
 class _Asked(Struct):
@@ -149,7 +152,7 @@ class Driver:
         self._failed = None
         self._closed = True
         for ticket in list(self._asked):
-            self._abandon(Abandon(ticket, True, CLOSED))
+            self._abandon(Abandon(ticket, True, self.replica.why()))
         await self._store.close()
 
     def _tick(self) -> None:
@@ -172,9 +175,7 @@ class Driver:
 
     def execute(self, operation: Operation, op_id: str) -> Deferred[Result]:
         """Execute once per op_id; see `pygmy.ledger.seam.Ledger`."""
-        if self._closed:
-            return fail(unavailable(CLOSED))
-        if self.replica.mode == "INIT":
+        if self._closed or self.replica.mode == "INIT":
             return fail(unavailable(self.replica.why()))
         if len(self._asked) >= self._timing.queue:
             return fail(overloaded("writes"))
@@ -188,7 +189,7 @@ class Driver:
     def find(self, op_id: str) -> Deferred[Result | None]:
         """The committed result under this op_id, if it is known here."""
         if self._closed:
-            return fail(unavailable(CLOSED))
+            return fail(unavailable(self.replica.why()))
         recent = self.replica.log.result(op_id)
         if recent is not None:
             return succeed(self._if_chosen(recent[1]))
@@ -198,8 +199,6 @@ class Driver:
 
     def batches(self, after: int, limit: int) -> Deferred[tuple[Batch, ...]]:
         """Committed batches after a seq."""
-        if self._closed:
-            return fail(unavailable(CLOSED))
         chosen = self.replica.chosen(self._now())
         if chosen is None:
             return fail(unavailable(self.replica.why()))
@@ -208,47 +207,11 @@ class Driver:
 
     def condition(self) -> Condition:
         """How the tier is, seen from here."""
-        replica, view = self.replica, self.replica.view
-        lease = replica.lease(self._now())
-        return Condition(
-            state=replica.mode,
-            why=self._why(),
-            epoch=view.epoch if view else 0,
-            redundancy=len(view.sources) if view and replica.mode == "RUNNING" else 0,
-            gen=view.gen if view else 0,
-            members=dict(sorted(view.members.items())) if view else {},
-            sources=tuple(sorted(view.sources)) if view else (),
-            leader=view.leader if view else "",
-            primary=replica.owner,
-            incarnation=replica.incarnation,
-            lease=lease,
-            head=replica.log.head,
-            head_hash=replica.log.head_hash,
-            queued=replica.queued,
-            pending=replica.pending,
-            recovery=replica.recovery,
-            counts=replica.counts,
-        )
-
-    def _why(self) -> str:
-        """Why this node does not serve, and how far it is with what it has to fetch first."""
-        why, recovery = self.replica.why(), self.replica.recovery
-        if why and self.replica.mode != "RUNNING" and recovery is not None and not recovery.done:
-            return f"{why} It has fetched {recovery.percent} %."
-        return why
+        return told.condition(self.replica, self._now())
 
     def peers(self) -> dict[str, Peer]:
         """Every node of the tier, as last heard of here."""
-        replica, now = self.replica, self._now()
-        epoch = replica.view.epoch if replica.view else None
-        here = Head(*replica.log.head, replica.log.head_hash)
-        known = {self._place.me: Peer(replica.mode, epoch, 0, 0.0, here, replica.incarnation, why=self._why())}
-        for name, seen in replica.heard_of(now).items():
-            lag = None if seen.head is None else max(0, here.seq - seen.head.seq)
-            silent = seen.mode == "DOWN" and seen.ago is not None
-            why = f"not heard for {seen.ago:.1f} s" if silent else ""
-            known[name] = Peer(seen.mode, seen.epoch, lag, seen.ago, seen.head, seen.incarnation, seen.lease, why)
-        return known
+        return told.peers(self.replica, self._place.me, self._now())
 
     def _if_chosen(self, result: Result) -> Result | None:
         chosen = self.replica.chosen(self._now())
@@ -256,8 +219,6 @@ class Driver:
 
     def _when_readable(self, keys: frozenset[str], read: Callable[[], T]) -> Deferred[T]:
         """`read()` in a turn in which this node may answer for these keys: now, or once a commit is through."""
-        if self._closed:
-            return fail(unavailable(CLOSED))
         verdict = self.replica.readable(keys, self._now())
         if verdict:
             return succeed(read())
@@ -389,9 +350,9 @@ class Driver:
             case SaveView():
                 self._store.save_view(effect.view, effect.member).addErrback(self._fail_stop)
             case Synced():
-                self._synced(effect)
+                told.synced(effect, self._place.url(effect.peer))
             case Syncing():
-                self._syncing(effect)
+                told.syncing(effect.recovery, self._place.url(effect.recovery.source))
             case Note():
                 log.info("{text}", text=effect.text)
             case _:
@@ -423,31 +384,6 @@ class Driver:
         reading = self._store.batches(effect.first, FETCH_BATCHES, FETCH_BYTES)
         reading.addCallback(lambda batches: self._input(self.replica.fetched, effect, batches))
         reading.addErrback(self._fail_stop)
-
-    def _synced(self, effect: Synced) -> None:
-        log.info(
-            "sync from {url} ({mode}): {batches} batches, {rows} rows, {size} bytes, {ms} ms",
-            url=self._place.urls.get(effect.peer, effect.peer),
-            mode=effect.mode,
-            batches=effect.batches,
-            rows=effect.rows,
-            size=effect.size,
-            ms=round(effect.seconds * 1000),
-        )
-
-    def _syncing(self, effect: Syncing) -> None:
-        recovery = effect.recovery
-        log.info(
-            "sync from {url} ({mode}): {percent} %, batch {upto} of {of}, {rows} rows, {size} bytes, {ms} ms",
-            url=self._place.urls.get(recovery.source, recovery.source),
-            mode=recovery.state,
-            percent=recovery.percent,
-            upto=recovery.upto,
-            of=recovery.of,
-            rows=recovery.rows,
-            size=recovery.size,
-            ms=round(recovery.seconds * 1000),
-        )
 
     # ---- front ends that hold what is being changed
 

@@ -192,7 +192,7 @@ class Replica:
             case Probe():
                 change.on_probe(sender, message)
             case Status():
-                change.on_status(sender, message)
+                change.neighbours.note(sender, message)
             case SuffixRequest():
                 change.on_suffix_request(sender, message)
             case Suffix():
@@ -399,7 +399,7 @@ class Replica:
             state = "DOWN" if node in core.leases.silent(core.now) else core.mode
             lease = max(0.0, core.leases.left_of(node, core.now))
             return Heard(state, core.epoch, self._heads.get(node), ago, core.view.members[node], lease)
-        status = self._change.status_of(node)
+        status = self._change.neighbours.last_word(node)
         if status is None:
             return Heard("DOWN" if core.view else "UNKNOWN", None, None, None)
         return Heard(status.mode, status.epoch, None, core.now - status.at, status.incarnation)

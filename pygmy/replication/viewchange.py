@@ -7,7 +7,6 @@ from pygmy.messages.replication import (
     Active,
     Join,
     Leave,
-    Mode,
     Probe,
     Status,
     Suffix,
@@ -21,20 +20,10 @@ from pygmy.replication.core import Core
 from pygmy.replication.effects import Note, SaveView
 from pygmy.replication.leases import NEVER
 from pygmy.replication.membership import MembershipFactory
+from pygmy.replication.neighbours import Neighbour, Neighbours
 from pygmy.replication.ownership import Ownership
 from pygmy.replication.sync import Sync
 from pygmy.replication.writes import Writes
-
-
-class Seen(Struct):
-    """How another node answered a probe, and when."""
-
-    mode: Mode
-    incarnation: int
-    epoch: int
-    emptied: bool
-    blank: bool
-    at: float
 
 
 class Past(Struct):
@@ -65,7 +54,7 @@ class ViewChange:
         self._known: View | None = known  # the register's value as last read
         self._change_open_since: float | None = None
         self._last_read = NEVER
-        self._status: dict[str, Seen] = {}
+        self.neighbours = Neighbours(core)
         self._init_since = core.now
         # Before this an earlier incarnation may have granted leases that nobody remembers.
         self._unsure_since = past.alone_since
@@ -267,42 +256,19 @@ class ViewChange:
 
     # ---- V6: an INIT node learns and asks to join
 
-    def _recent(self, mode: Mode) -> dict[str, int]:
-        core, known = self._core, self._known
-        return {
-            node: seen.incarnation
-            for node, seen in self._status.items()
-            if seen.mode == mode
-            and core.now - seen.at < core.timing.status_fresh
-            and (mode == "INIT" or (known is not None and seen.epoch == known.epoch))
-        }
-
     def _presync(self, view: View) -> None:
-        running = sorted(node for node in self._recent("RUNNING") if node in view.members)
-        if running:
+        if running := self.neighbours.serving(view):
             self.sync.request(running[self._core.incarnation % len(running)], None)
 
     def on_probe(self, peer: str, probe: Probe) -> None:
         """A node asks how this one is; a newer incarnation of a member means that the member has died."""
         core = self._core
-        self._status[peer] = Seen("INIT", probe.incarnation, probe.epoch, probe.emptied, probe.blank, core.now)
+        self.neighbours.note(peer, probe)
         if core.mode != "INIT" and core.view and core.view.members.get(peer, probe.incarnation) < probe.incarnation:
             self._remove(frozenset({peer}))
         if probe.epoch > core.sealed:
             self._read()
         core.send(peer, Status(core.mode, core.incarnation, core.sealed, self._emptied, self._blank()))
-
-    def on_status(self, peer: str, status: Status) -> None:
-        """How another node is."""
-        self._status[peer] = Seen(
-            status.mode, status.incarnation, status.epoch, status.emptied, status.blank, self._core.now
-        )
-
-    def status_of(self, node: str) -> Seen | None:
-        """How a node outside the view was when it last spoke; None: not lately."""
-        seen = self._status.get(node)
-        fresh = seen is not None and self._core.now - seen.at < self._core.timing.silence
-        return seen if fresh else None
 
     def on_join(self, peer: str, join: Join) -> None:
         """First its older incarnation goes out, then it comes in."""
@@ -329,9 +295,9 @@ class ViewChange:
         fails while the first view is born, and nothing was ever acknowledged.
         """
         core = self._core
-        if any(node in view.members for node in self._recent("RUNNING")):
+        if self.neighbours.serving(view):
             return  # it will remove this node's older incarnation, and then this node joins
-        waiting = self._recent("INIT")
+        waiting = self.neighbours.waiting()
         others = view.sources - {core.me}
         all_here = others <= waiting.keys()
         if self._emptied and not self._nobody_has_anything(waiting):
@@ -340,28 +306,32 @@ class ViewChange:
         if not all_here and core.now - self._init_since < patience:
             return
         reached = {
-            node: incarnation
-            for node, incarnation in waiting.items()
-            if node in others and self._status[node].emptied == self._emptied
+            node: other.incarnation
+            for node, other in waiting.items()
+            if node in others and other.emptied == self._emptied
         }
         self._swap(view, views.with_members(view, {core.me: core.incarnation, **reached}))
 
     def _blank(self) -> bool:
         return self._emptied and self._core.log.head == GENESIS
 
-    def _nobody_has_anything(self, waiting: dict[str, int]) -> bool:
+    def _nobody_has_anything(self, waiting: dict[str, Neighbour]) -> bool:
         """Every node of the tier is here, and none has taken part in a view or holds a single batch."""
-        return self._blank() and all(node in waiting and self._status[node].blank for node in self._core.others)
+        return self._blank() and all(node in waiting and waiting[node].blank for node in self._core.others)
+
+    def _sound(self) -> frozenset[str]:
+        """Who is INIT, this node included, on a disk that has taken part in a view."""
+        others = {node for node, other in self.neighbours.waiting().items() if not other.emptied}
+        return frozenset(others if self._emptied else {*others, self._core.me})
 
     def awaits(self) -> str:
         """One sentence on what an INIT node waits for."""
         core, view = self._core, self._known
         if view is None:
             return "The tier has no view yet: every server of it has to be there once."
-        if any(node in view.members for node in self._recent("RUNNING")):
+        if self.neighbours.serving(view):
             return "The node has not caught up with its tier yet."
-        here = {node for node in self._recent("INIT") if not self._status[node].emptied}
-        missing = ", ".join(sorted(view.sources - here - {core.me}))
+        missing = ", ".join(sorted(view.sources - self._sound() - {core.me}))
         if core.me in view.sources and not self._emptied:
             return "The tier is starting again" + (f", if need be without {missing}." if missing else ".")
         return (
@@ -379,12 +349,9 @@ class ViewChange:
             return "This node has never heard of a view of its tier: there is nothing to go on from."
         if view.number != expected:
             return f"The tier's view is {_numbered(view.number)}, not {_numbered(expected)}: look again."
-        if running := sorted(node for node in self._recent("RUNNING") if node in view.members):
+        if running := self.neighbours.serving(view):
             return f"{running[0]} serves, and has all that was acknowledged: this node will learn it from there."
-        here = {node for node in self._recent("INIT") if not self._status[node].emptied}
-        if not self._emptied:
-            here.add(core.me)
-        if sources := sorted(view.sources & here):
+        if sources := sorted(view.sources & self._sound()):
             return f"{sources[0]} has all that was acknowledged, and is there: the tier will start again with it."
         return self.membership.why()
 
