@@ -12,7 +12,6 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from pygmy.balancing.watch import Ticking
 from pygmy.database import StoreError
 from pygmy.database.backup import discard, seal, settle
 from pygmy.datadir import make_durable
@@ -20,6 +19,7 @@ from pygmy.errors import Problem, unavailable
 from pygmy.messages.operations import Tier
 from pygmy.routes.backup import BackupBody
 from pygmy.schedule import Schedule
+from pygmy.ticking import Ticking
 
 log = Logger()
 
@@ -55,6 +55,8 @@ class Kept(NamedTuple):
 class Backups(Ticking):
     """Backs up the store of the replica `node` to the directory `home`, as `schedule` says and when asked to.
 
+    Stopped, it makes no more by itself; one under way ends when its store is closed.
+
     `head` is the seq of the store's last batch, `wall` the time in ms.
     """
 
@@ -89,11 +91,6 @@ class Backups(Ticking):
         """Start the schedule, if there is one."""
         if self._period:
             super().startService()
-
-    def stopService(self) -> None:
-        """No more backups by themselves. (One under way ends when its store is closed.)"""
-        if self._period:
-            super().stopService()
 
     def back_up(self) -> Deferred[BackupBody]:
         """Make one now; who asks meanwhile shares it. Fails with a 503 `Problem`: there is none, and no harm done."""

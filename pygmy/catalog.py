@@ -11,7 +11,6 @@ from twisted.logger import Logger
 from twisted.web.resource import IResource
 
 from pygmy.balancing.local import Local
-from pygmy.balancing.watch import Ticking
 from pygmy.caching.lookups import Lookups
 from pygmy.cluster import Cluster, Node
 from pygmy.errors import Problem, unavailable
@@ -37,6 +36,7 @@ from pygmy.routes.log import log_route
 from pygmy.routes.reading import Reading
 from pygmy.routes.table import table_route
 from pygmy.routes.writing import Writing
+from pygmy.ticking import Ticking
 from pygmy.web.app import make_app, root_resource
 from pygmy.web.auth import Secrets
 from pygmy.web.internal import Internal, Receive

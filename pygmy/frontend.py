@@ -12,7 +12,7 @@ from twisted.web.resource import IResource
 
 from pygmy.balancing.balancer import Balancer
 from pygmy.balancing.forwarding import Forwarder, Gate, Patience
-from pygmy.balancing.watch import RUNNING, Heartbeats, Ticking
+from pygmy.balancing.watch import RUNNING, Heartbeats
 from pygmy.caching.cache import Cache
 from pygmy.caching.lookups import Asked, Lookups
 from pygmy.caching.renewals import Renewals
@@ -24,6 +24,7 @@ from pygmy.peers import Links
 from pygmy.routes.reading import Reading
 from pygmy.routes.shortcut import Shortcuts
 from pygmy.routes.writing import Writing
+from pygmy.ticking import Ticking
 from pygmy.web.app import make_app, root_resource
 from pygmy.web.auth import Secrets
 from pygmy.web.internal import Internal, Receive

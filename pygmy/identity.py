@@ -15,8 +15,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from pygmy.balancing.watch import Ticking
 from pygmy.database import Ballots, Boot, Identity, Store, Witness
+from pygmy.ticking import Ticking
 
 log = Logger()
 

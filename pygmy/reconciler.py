@@ -12,11 +12,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pygmy.balancing.forwarding import Errand, Forwarder
-from pygmy.balancing.watch import Ticking
 from pygmy.errors import Problem
 from pygmy.ledger.seam import OrderLedger
 from pygmy.messages.internal import Sale, Sales, SalesPage
 from pygmy.messages.operations import MarkReconciled, OrderLine, RecordOrder, Result, Sold
+from pygmy.ticking import Ticking
 
 log = Logger()
 

@@ -5,16 +5,15 @@ from collections.abc import Callable, Mapping
 from msgspec import Struct
 from msgspec.structs import replace
 from treq.client import HTTPClient
-from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from pygmy.balancing.balancer import Balancer
 from pygmy.balancing.tiers import head_of, tier_status
 from pygmy.cluster import Node, Role
 from pygmy.peers import LinkDown, get_json
+from pygmy.ticking import Ticking
 from pygmy.web.metrics import Metrics
 from pygmy.web.status import Health, NodeStatus, TierStatus
 
@@ -27,37 +26,6 @@ class Heard(Struct, frozen=True):
 
     health: Health
     at: float
-
-
-class Ticking(Service):
-    """Calls `tick()` at its start (unless `now` is False) and each `interval` seconds.
-
-    One that raises is logged, and the next comes.
-    """
-
-    def __init__(self, tick: Callable[[], None], clock: IReactorTime, interval: float, now: bool = True) -> None:
-        self._once = tick
-        self._interval = interval
-        self._at_start = now
-        self._loop = LoopingCall(self._safely)
-        self._loop.clock = clock
-
-    def startService(self) -> None:
-        """Start ticking."""
-        super().startService()
-        self._loop.start(self._interval, self._at_start)
-
-    def stopService(self) -> None:
-        """Tick no more."""
-        super().stopService()
-        if self._loop.running:
-            self._loop.stop()
-
-    def _safely(self) -> None:
-        try:
-            self._once()
-        except Exception:
-            log.failure("a tick failed")
 
 
 class Heartbeats(Ticking):

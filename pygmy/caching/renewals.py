@@ -6,11 +6,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from pygmy.balancing.watch import Ticking
 from pygmy.caching.cache import Leases
 from pygmy.errors import Problem
 from pygmy.messages.internal import Renew, Renewed
 from pygmy.peers import LinkDown, Links
+from pygmy.ticking import Ticking
 
 log = Logger()
 
