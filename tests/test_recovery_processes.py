@@ -185,7 +185,7 @@ def test_a_tier_whose_last_source_is_lost_goes_on_when_its_operator_says_so(stor
 
 
 def test_nothing_is_forced_on_a_front_end_or_an_unknown_node(store: Processes) -> None:
-    for name, words in (("frontend-0", "keeps no copy"), ("catalog-7", "There is no node")):
+    for name, words in (("frontend-0", "keeps no copy"), ("catalog-7", "There is no node"), ("all", "One node")):
         refused = pygmy(store, "force-view", name, "--yes")
         assert refused.returncode == 2
         assert words in refused.stderr

@@ -40,7 +40,7 @@ def audit(settings: Settings, sources: tuple[str, ...], data: str | None, token_
     from pygmy.cli.auditing import audit_files, audit_urls, secret_of
     from pygmy.cli.verdicts import show_verdict
 
-    settings.token_file = token_file
+    settings.token_file, settings.data = token_file, data
     urls, paths = split(sources or (str(data_directory(data)),))
     progress = Progress()
     with closing(StoreAudit()) as work:

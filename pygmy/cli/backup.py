@@ -1,6 +1,5 @@
 """`pygmy backup`: replicas back themselves up now."""
 
-import os
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -8,13 +7,12 @@ from msgspec.structs import replace
 
 from pygmy.cli.books import token_option
 from pygmy.cli.calling import NoToken, Settings, admin_token, fail, tcp_client
-from pygmy.cli.daemons import choose, cluster_option
+from pygmy.cli.daemons import choose_replica, cluster_option
 from pygmy.cli.failures import UNAVAILABLE, CommandFailed
 from pygmy.cli.nodes import data_option, load_store
 from pygmy.cli.reacting import react
 from pygmy.cli.terminal import printable, say, tell
-from pygmy.cluster import Node, Role
-from pygmy.datadir import token_path
+from pygmy.cluster import Node
 
 if TYPE_CHECKING:
     from pygmy.cli.client import Reply
@@ -35,11 +33,9 @@ def backup(
     """Have replicas back themselves up now: these, or all of the store. Needs the admin token."""
     store = load_store(cluster_file, data)
     replicas = [*store.cluster.catalogs, *store.cluster.orders]
-    chosen = choose(store, nodes) if nodes and "all" not in nodes else replicas
-    for node in chosen:
-        if node.role is Role.FRONTEND:
-            raise click.UsageError(f"{node.name} is a front end: it has no database.")
-    settings.token_file = token_file or os.environ.get("PYGMY_TOKEN_FILE") or str(token_path(store.data))
+    named = [] if "all" in nodes else dict.fromkeys(nodes)
+    chosen = [choose_replica(store, name) for name in named] or replicas
+    settings.token_file, settings.data = token_file, data
     try:
         admin_token(settings)
     except NoToken as failure:

@@ -18,12 +18,13 @@ T = TypeVar("T")
 
 
 class Settings(Struct):
-    """What stands before the command; `connect` is replaced by tests, `token_file` by the command's own option."""
+    """What stands before the command; `connect` is replaced by tests, `token_file` and `data` by its own options."""
 
     url: str = "http://localhost:5002"
     json: bool = False
     timeout: float = 10.0
     token_file: str = ""
+    data: str | None = None
     connect: "Connect | None" = None
 
 
@@ -92,7 +93,7 @@ def admin_token(settings: Settings) -> str:
     """The admin token, from --token-file, PYGMY_TOKEN_FILE, or the data directory. Raises a usage error."""
     from pygmy.web.auth import SecretsError, load_token
 
-    path = settings.token_file or os.environ.get("PYGMY_TOKEN_FILE") or str(token_path(data_directory()))
+    path = settings.token_file or os.environ.get("PYGMY_TOKEN_FILE") or str(token_path(data_directory(settings.data)))
     try:
         return load_token(path)
     except (SecretsError, OSError) as error:

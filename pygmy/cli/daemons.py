@@ -12,7 +12,7 @@ from pygmy.cli.health import condition, pause
 from pygmy.cli.nodes import Store, data_option, is_here, load_store, nodes_here, port_trouble, store_options
 from pygmy.cli.reacting import react
 from pygmy.cli.terminal import printable, say, tell
-from pygmy.cluster import Node
+from pygmy.cluster import Node, Role
 from pygmy.schedule import Schedule
 
 STOP_SECONDS = 15.0
@@ -68,6 +68,16 @@ def choose(store: Store, names: Sequence[str]) -> list[Node]:
             known = ", ".join(node.name for node in store.cluster.nodes)
             raise click.UsageError(f"There is no node {name!r}. There are {known}, or all.") from None
     return chosen
+
+
+def choose_replica(store: Store, name: str) -> Node:
+    """The one replica of this name. Anything else, be it a front end, which has no database, is a usage error."""
+    if name == "all":
+        raise click.UsageError("One node at a time: which?")
+    (node,) = choose(store, [name])
+    if node.role is Role.FRONTEND:
+        raise click.UsageError(f"{node.name} is a front end: it has no database, and keeps no copy of anything.")
+    return node
 
 
 def _each(nodes: Sequence[Node], work: Callable[[Any, Node], Coroutine[Any, Any, bool]]) -> None:

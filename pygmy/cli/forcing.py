@@ -1,6 +1,5 @@
 """`pygmy force-view`: a tier whose last source is gone goes on from another copy, if its operator says so."""
 
-import os
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -10,13 +9,12 @@ from msgspec.structs import replace
 
 from pygmy.cli.books import token_option
 from pygmy.cli.calling import Settings, admin_token, fail, tcp_client
-from pygmy.cli.daemons import choose, cluster_option
+from pygmy.cli.daemons import choose_replica, cluster_option
 from pygmy.cli.failures import CommandFailed
 from pygmy.cli.nodes import Store, data_option, load_store
 from pygmy.cli.reacting import react
 from pygmy.cli.terminal import paint, printable, say, tell
-from pygmy.cluster import Node, Role
-from pygmy.datadir import token_path
+from pygmy.cluster import Node
 
 if TYPE_CHECKING:
     from pygmy.routes.forcing import ForcedBody, ViewBody
@@ -48,10 +46,8 @@ def force_view(
     that are given up must be off for good: one that still runs somewhere must not be reached by anybody.
     """
     store = load_store(cluster_file, data)
-    (node,) = choose(store, (name,))
-    if node.role is Role.FRONTEND:
-        raise click.UsageError(f"{node.name} is a front end: it keeps no copy of anything.")
-    settings.token_file = token_file or os.environ.get("PYGMY_TOKEN_FILE") or str(token_path(store.data))
+    node = choose_replica(store, name)
+    settings.token_file, settings.data = token_file, data
     try:
         admin_token(settings)
         epoch = react(lambda reactor: _run(reactor, settings, store, node, yes))
@@ -113,7 +109,7 @@ async def _copies(reactor: Any, settings: Settings, nodes: tuple[Node, ...]) -> 
 async def _force(reactor: Any, settings: Settings, node: Node, view: "ViewBody") -> "ForcedBody":
     from pygmy.routes.forcing import ForceBody, ForcedBody
 
-    client = tcp_client(reactor, replace(settings, url=node.url, timeout=max(settings.timeout, CHANGE_SECONDS)))
+    client = tcp_client(reactor, replace(settings, url=node.url), max(settings.timeout, CHANGE_SECONDS))
     body = ForceBody(view.epoch, view.gen)
     return (await client.write("POST", "/view", ForcedBody, body, admin=True)).value
 

@@ -5,11 +5,10 @@ from pathlib import Path
 
 import click
 
-from pygmy.cli.daemons import choose, cluster_option
+from pygmy.cli.daemons import choose_replica, cluster_option
 from pygmy.cli.nodes import data_option, is_here, load_store
 from pygmy.cli.terminal import printable, say, tell
 from pygmy.clock import utc_milliseconds
-from pygmy.cluster import Role
 
 
 @click.command()
@@ -27,11 +26,7 @@ def restore(node: str, file: str, cluster_file: str | None, data: str | None) ->
     from pygmy.restoring import restore as put_in_place
 
     store = load_store(cluster_file, data)
-    if node == "all":
-        raise click.UsageError("One node at a time: which?")
-    (chosen,) = choose(store, [node])
-    if chosen.role is Role.FRONTEND:
-        raise click.UsageError(f"{chosen.name} is a front end: it has no database.")
+    chosen = choose_replica(store, node)
     if not is_here(chosen):
         raise click.UsageError(f"{chosen.name} runs on {chosen.host}: restore it there.")
     try:
