@@ -43,8 +43,8 @@ def build(options: NodeOptions, build_node: BuildNode | None = None) -> IService
         pid_file = PidFile(pid_path(options.data, options.node.name))
     except OSError as error:
         raise usage.UsageError(describe(error)) from None
-    # No other process is this node any more. A replica waits until nothing that an earlier one has said still holds, and
-    # loading the rest of the program takes a part of that time.
+    # No other process is this node any more. A replica waits until nothing that an earlier one has said still holds,
+    # and loading the rest of the program takes a part of that time.
     alone_since = boottime()
     if build_node is None:
         from pygmy.node import make_node
