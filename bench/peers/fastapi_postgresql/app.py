@@ -1,0 +1,97 @@
+"""The whole store as one FastAPI application over PostgreSQL; a buy is one statement, so one round trip."""
+
+import os
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+import asyncpg
+from fastapi import FastAPI
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+
+LOOKUP = "SELECT id, title, topic, cents, count FROM books WHERE id = $1"
+TOPIC = "SELECT id, title FROM books WHERE topic = $1 ORDER BY id LIMIT 1000"
+ALL = "SELECT id, title FROM books ORDER BY id LIMIT 1000"
+BUY = """
+WITH sold AS (
+    UPDATE books SET count = count - $2 WHERE id = $1 AND count >= $2 RETURNING id, cents
+)
+INSERT INTO orders (item, quantity, cents, date) SELECT id, $2, cents * $2, $3 FROM sold RETURNING id, cents
+"""
+LARGEST = 2**31 - 1
+
+pool: asyncpg.Pool
+
+
+@asynccontextmanager
+async def lifespan(_: FastAPI):
+    global pool
+    async with asyncpg.create_pool(os.environ["PEER_DSN"], min_size=10, max_size=10) as pool:
+        yield
+
+
+app = FastAPI(lifespan=lifespan, openapi_url=None)
+
+
+class Wanted(BaseModel):
+    quantity: int = Field(1, ge=1, le=1000)
+
+
+@app.get("/books")
+async def search(topic: str | None = None) -> JSONResponse:
+    rows = await (pool.fetch(ALL) if topic is None else pool.fetch(TOPIC, topic))
+    return JSONResponse([{"id": row["id"], "title": row["title"]} for row in rows])
+
+
+@app.get("/books/{item}")
+async def lookup(item: int) -> JSONResponse:
+    row = await pool.fetchrow(LOOKUP, item) if item <= LARGEST else None
+    if row is None:
+        return not_found(item)
+    return JSONResponse(
+        {
+            "id": row["id"],
+            "title": row["title"],
+            "topic": row["topic"],
+            "cost": row["cents"] / 100,
+            "count": row["count"],
+        }
+    )
+
+
+@app.post("/books/{item}")
+async def buy(item: int, wanted: Wanted | None = None) -> JSONResponse:
+    quantity = 1 if wanted is None else wanted.quantity
+    now = datetime.now(UTC)
+    row = await pool.fetchrow(BUY, item, quantity, now) if item <= LARGEST else None
+    if row is None:
+        return await refused(item)
+    return JSONResponse(
+        {
+            "OrderId": row["id"],
+            "ID": item,
+            "Date": now.strftime("%b-%d-%Y %H:%M:%S"),
+            "Order status": "Success",
+            "Quantity": quantity,
+            "Total": row["cents"] / 100,
+        }
+    )
+
+
+async def refused(item: int) -> JSONResponse:
+    """Why nothing was sold."""
+    row = await pool.fetchrow(LOOKUP, item) if item <= LARGEST else None
+    if row is None:
+        return not_found(item)
+    return problem(
+        409, "Out of stock", f"Of book {item} there are {row['count']} left.", item=item, count=row["count"]
+    )
+
+
+def not_found(item: int) -> JSONResponse:
+    return problem(404, "Not found", f"There is no book {item}.", item=item)
+
+
+def problem(status: int, title: str, detail: str, **more: int) -> JSONResponse:
+    body = {"type": "about:blank", "title": title, "status": status, "detail": detail, **more}
+    return JSONResponse(body, status, media_type="application/problem+json")

@@ -1,0 +1,5 @@
+"""Why a peer cannot run."""
+
+
+class CannotRun(Exception):
+    """One line that says what is missing."""
