@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from pygmy.private.proxies import NOBODY, Door, Proxies
 from tests.support.processes import LONGEST, free_ports, until
-from tests.support.proxies import NOBODY, Door, Proxies
 
 A, B = "catalog-0", "catalog-1"
 

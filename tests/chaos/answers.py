@@ -22,7 +22,7 @@ from pygmy.messages.operations import (
     Short,
     SoldOut,
 )
-from tests.support.processes import Reply
+from pygmy.private import Reply
 
 PROBLEM = "urn:pygmy:problem:"
 

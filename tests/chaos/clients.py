@@ -26,10 +26,10 @@ from pygmy.messages.operations import (
     Shelved,
     SoldOut,
 )
+from pygmy.private import LONGEST, Reply
 from tests.chaos.answers import book_of, order_of, outcome_of, request_of
 from tests.chaos.history import Recorder, now
 from tests.chaos.store import Store
-from tests.support.processes import LONGEST, Reply
 
 TOPICS = ("fiction", "cookery")
 HOT, SCARCE, PLENTY = (1,), (2, 3, 4), (5, 6, 7, 8)

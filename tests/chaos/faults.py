@@ -10,10 +10,10 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 
 from pygmy.cluster import Role
+from pygmy.private.proxies import Rule
 from tests.chaos.history import now
 from tests.chaos.schedule import Fault
 from tests.chaos.store import Store
-from tests.support.proxies import Rule
 
 STOP_SECONDS = 25.0  # from SIGTERM to the end of the process, at most
 AGAIN = 0.1

@@ -4,7 +4,7 @@ import random
 from typing import NamedTuple
 
 from pygmy.cluster import Cluster
-from tests.support.proxies import NOBODY, Pair
+from pygmy.private.proxies import NOBODY, Pair
 
 KINDS = ("kill", "stop", "pause", "tier", "power", "cut", "oneway", "slow")
 # So many of each in every round, in any order: none is left out for long.

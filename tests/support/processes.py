@@ -1,99 +1,35 @@
-"""A whole store of real processes: started as `pygmy up` starts them, killed, frozen, and always cleaned up.
+"""A whole store of real processes for tests, and clients that work on it at the same time.
 
 Nothing here waits for a time to pass: `until` looks again and again for what should come, and fails when it has not
 come for a time that no healthy machine needs.
 """
 
-import ctypes
 import http.client
-import json
-import os
-import random
-import re
-import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from pygmy.cli.nodes import Store
-from pygmy.cluster import Node, Role, load_cluster
-from pygmy.datadir import log_path
+from pygmy.cluster import Node, Role
+from pygmy.private import LONGEST, Headers, PrivateStore, Reply, address, ask, environment, free_ports, until
+from pygmy.private.asking import encoded, reply_of
+
+__all__ = ["LONGEST", "Reply", "address", "ask", "free_ports", "until"]
 
 T = TypeVar("T")
 
-LONGEST = 30.0
 PROJECT = Path(__file__).parents[2]
-# Below the ports that the kernel gives to outgoing connections, so that a node that died finds its port free.
-PORTS = range(12_000, 32_000)
-ENVIRONMENT = {
-    **{name: value for name, value in os.environ.items() if not name.startswith("PYGMY_")},
-    "PYTHONPATH": os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")])),
-}
-Headers = Mapping[str, str]
-
-
-class Reply(NamedTuple):
-    """An answer, read to its end; header names are in lower case."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-
-def until(look: Callable[[], T | None], what: str, hints: Callable[[], str] = lambda: "") -> T:
-    """The first result of `look()` that is true. OSError and HTTPException count as not yet."""
-    deadline = time.monotonic() + LONGEST
-    last: object = None
-    while time.monotonic() < deadline:
-        try:
-            last = look()
-        except (OSError, http.client.HTTPException) as error:
-            last = error
-        else:
-            if last:
-                return last
-        time.sleep(0.02)
-    raise AssertionError(f"It never came to {what}; last seen: {last!r}\n{hints()}")
-
-
-def address(node: Node) -> tuple[str, int]:
-    """Where a client reaches the node."""
-    return ("127.0.0.1" if node.local else node.host), node.port
-
-
-def ask(
-    node: Node, method: str, path: str, body: object = None, headers: Headers | None = None, timeout: float = LONGEST
-) -> Reply:
-    """One request on a connection of its own. `body`: bytes as they are, anything else as JSON."""
-    connection = http.client.HTTPConnection(*address(node), timeout=timeout)
-    try:
-        connection.request(method, path, *_encoded(body, headers))
-        response = connection.getresponse()
-        return Reply(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
-    finally:
-        connection.close()
-
-
-def _encoded(body: object, headers: Headers | None) -> tuple[bytes | None, dict[str, str]]:
-    if body is None or isinstance(body, bytes):
-        return body, dict(headers or {})
-    return json.dumps(body).encode(), {"Content-Type": "application/json", **(headers or {})}
+ENVIRONMENT = environment()
 
 
 def request_bytes(method: str, path: str, body: object = None, headers: Headers | None = None) -> bytes:
     """A request as it goes over the wire, after whose answer the connection is closed."""
-    data, fields = _encoded(body, headers)
+    data, fields = encoded(body, headers)
     fields |= {"Host": "localhost", "Connection": "close", "Content-Length": str(len(data or b""))}
     head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
     return f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode() + (data or b"")
@@ -115,7 +51,7 @@ def read_reply(sock: socket.socket) -> Reply:
     """The next answer on this connection."""
     response = http.client.HTTPResponse(sock)
     response.begin()
-    return Reply(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
+    return reply_of(response)
 
 
 class Crowd:
@@ -163,142 +99,18 @@ class Crowd:
         self._pool.shutdown()
 
 
-class Processes:
-    """One store in one directory; nodes are named as everywhere, `catalog-0`."""
+class Processes(PrivateStore):
+    """A private store whose nodes are started by the very command lines of `pygmy up`."""
 
-    def __init__(
-        self,
-        directory: Path,
-        *,
-        catalogs: int = 2,
-        orders: int = 2,
-        frontends: int = 1,
-        cache: bool = True,
-        books: Sequence[Mapping[str, object]] | None = None,
-    ) -> None:
-        self.directory = directory
-        self.data = directory / "data"
-        self.file = directory / "cluster"
-        hosts = iter(self._hosts(catalogs + orders + frontends))
-        lines = [", ".join(next(hosts) for _ in range(n)) for n in (catalogs, orders, frontends)]
-        self.file.write_text("\n".join(lines) + "\n")
-        flags: dict[str, str | bool] = {} if cache else {"cache": False}
-        if books is not None:
-            stock = directory / "books.json"
-            stock.write_text(json.dumps(books))
-            flags["books"] = str(stock)
-        self.cluster = load_cluster(str(self.file))
+    def __init__(self, directory: Path, **options: Any) -> None:
+        super().__init__(directory, **options)
+        flags: dict[str, str | bool] = {} if self.cache else {"cache": False}
+        if self.books is not None:
+            flags["books"] = str(self.books)
         self.store = Store(self.cluster, str(self.file), self.data, flags)
-        self._running: dict[str, subprocess.Popen[bytes]] = {}
-        self._frozen: set[str] = set()
 
-    # ---- places
-
-    def _hosts(self, count: int) -> list[str]:
-        """What the cluster file calls the hosts of so many nodes, in its order."""
-        return [f"localhost:{port}" for port in free_ports(count)]
-
-    def inside(self, name: str) -> AbstractContextManager[None]:
-        """Where the node is: what this thread starts and opens meanwhile is next to it."""
-        return nullcontext()
-
-    # ---- processes
-
-    def launch(self, name: str, *extra: str, **environment: str) -> "subprocess.Popen[bytes]":
-        """A process for this node; its stderr goes to `errors(name)`. Call it in the main thread only."""
-        command = [*self.store.command(self.cluster.node(name), daemon=False), *extra]
-        with self.inside(name):
-            return self.spawn(command, self._errors(name), **environment)
-
-    def spawn(self, command: Sequence[str], errors: Path, **environment: str) -> "subprocess.Popen[bytes]":
-        """Any process that ends with this one at the latest."""
-        with errors.open("wb") as stderr:
-            return subprocess.Popen(
-                command,
-                cwd=self.directory,
-                env={**ENVIRONMENT, **environment},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=stderr,
-                preexec_fn=_end_with_parent,
-            )
-
-    def start(self, *names: str) -> None:
-        """Start these nodes (default: all), without waiting for them."""
-        for name in names or [node.name for node in self.cluster.nodes]:
-            assert not self.alive(name), f"{name} runs already"
-            self._running[name] = self.launch(name)
-
-    def adopt(self, name: str, process: "subprocess.Popen[bytes]") -> None:
-        """Take this process for the node, which was started in another way."""
-        self._running[name] = process
-
-    def alive(self, name: str) -> bool:
-        return name in self._running and self._running[name].poll() is None
-
-    def pid(self, name: str) -> int:
-        return self._running[name].pid
-
-    def kill9(self, *names: str) -> None:
-        """End these nodes, all of them before the first has been waited for."""
-        for name in names:
-            self._frozen.discard(name)
-            self._running[name].kill()
-        for name in names:
-            self._running[name].wait(LONGEST)
-
-    def stop(self, name: str) -> int:
-        """SIGTERM; its exit code."""
-        self._running[name].terminate()
-        return self.ended(name)
-
-    def ended(self, name: str) -> int:
-        """Wait until the node has ended by itself; its exit code."""
-        return self._running[name].wait(LONGEST)
-
-    def freeze(self, name: str) -> None:
-        """SIGSTOP, in effect when this returns."""
-        self._frozen.add(name)
-        os.kill(self.pid(name), signal.SIGSTOP)
-        until(lambda: _state(self.pid(name)) in ("T", ""), f"a frozen {name}")
-
-    def thaw(self, name: str) -> None:
-        """SIGCONT."""
-        self._frozen.discard(name)
-        os.kill(self.pid(name), signal.SIGCONT)
-
-    def close(self) -> None:
-        """SIGKILL to all that were started here, frozen ones too."""
-        for process in self._running.values():
-            process.kill()
-        for process in self._running.values():
-            process.wait(LONGEST)
-
-    # ---- waiting
-
-    def wait_running(self, *names: str) -> None:
-        """Wait until these nodes say that they are healthy and RUNNING; one that ends instead fails at once."""
-        for name in names:
-            until(lambda name=name: self._serves(name), f"{name} RUNNING", self.hints)  # type: ignore[misc]
-
-    def _serves(self, name: str) -> bool:
-        assert self.alive(name), f"{name} has ended:\n{self.hints()}"
-        reply = self.get(name, "/health", timeout=5.0)
-        return reply.status == 200 and reply.json["state"] == "RUNNING"
-
-    def whole(self) -> None:
-        """Start and thaw whatever does not run; wait until all replicas are in their view and front ends know."""
-        for name in list(self._frozen):
-            self.thaw(name)
-        if gone := [node.name for node in self.cluster.nodes if not self.alive(node.name)]:
-            self.start(*gone)
-        self.await_whole()
-
-    def await_whole(self) -> None:
-        """As `whole`, for a store whose nodes run."""
-        self.wait_running(*[node.name for node in self.cluster.nodes])
-        for node in self.cluster.nodes:
-            until(lambda node=node: self._knows_all(node), f"{node.name} in a whole store", self.hints)  # type: ignore[misc]
+    def command(self, name: str) -> list[str]:
+        return self.store.command(self.cluster.node(name), daemon=False)
 
     def await_heartbeats(self) -> None:
         """Wait until every front end has heard of every replica anew (one that was stopped is doubted until then)."""
@@ -312,90 +124,6 @@ class Processes:
 
         for node in self.cluster.frontends:
             until(lambda node=node: anew(node), f"heartbeats to {node.name}", self.hints)  # type: ignore[misc]
-
-    def _knows_all(self, node: Node) -> bool:
-        if node.role is not Role.FRONTEND:
-            redundancy: int = self.get(node.name, "/health").json["redundancy"]
-            return redundancy == len(self.cluster.tier(node.role))
-        seen = {one["node"]: one for one in self.get(node.name, "/cluster").json["nodes"]}
-        replicas = (*self.cluster.catalogs, *self.cluster.orders)
-        return all(seen[one.name]["state"] == "RUNNING" for one in replicas)
-
-    # ---- what they say
-
-    def errors(self, name: str) -> str:
-        """What the node's last process wrote to stderr."""
-        return self._errors(name).read_text("utf-8", "replace")
-
-    def _errors(self, name: str) -> Path:
-        return self.directory / f"{name}.stderr"
-
-    def mark(self, name: str) -> int:
-        """The present end of the node's log, for `log` and `wait_log`."""
-        path = log_path(self.data, name)
-        return path.stat().st_size if path.exists() else 0
-
-    def log(self, name: str, since: int = 0) -> str:
-        path = log_path(self.data, name)
-        return path.read_bytes()[since:].decode("utf-8", "replace") if path.exists() else ""
-
-    def wait_log(self, name: str, pattern: str, since: int = 0, count: int = 1) -> list[re.Match[str]]:
-        """All matches in the node's log, once there are `count`."""
-
-        def look() -> list[re.Match[str]] | None:
-            found = list(re.finditer(pattern, self.log(name, since), re.MULTILINE))
-            return found if len(found) >= count else None
-
-        return until(look, f"{count} x {pattern!r} in the log of {name}", self.hints)
-
-    def hints(self) -> str:
-        """The last lines of every node, for a failure's message."""
-        return "\n".join(
-            f"--- {node.name}\n" + "\n".join(self.log(node.name).splitlines()[-8:]) for node in self.cluster.nodes
-        )
-
-    # ---- HTTP
-
-    def node(self, name: str) -> Node:
-        return self.cluster.node(name)
-
-    def ask(
-        self,
-        name: str,
-        method: str,
-        path: str,
-        body: object = None,
-        headers: Headers | None = None,
-        timeout: float = LONGEST,
-    ) -> Reply:
-        """One request of a client that is next to the node."""
-        with self.inside(name):
-            return ask(self.node(name), method, path, body, headers, timeout)
-
-    def get(self, name: str, path: str, headers: Headers | None = None, timeout: float = LONGEST) -> Reply:
-        return self.ask(name, "GET", path, None, headers, timeout)
-
-    def post(self, name: str, path: str, body: object = None, headers: Headers | None = None) -> Reply:
-        return self.ask(name, "POST", path, body, headers)
-
-    def patch(self, name: str, path: str, body: object, headers: Headers | None = None) -> Reply:
-        return self.ask(name, "PATCH", path, body, {**self.admin, **(headers or {})})
-
-    @property
-    def secret(self) -> str:
-        return (self.data / "cluster.secret").read_text().strip()
-
-    @property
-    def token(self) -> str:
-        return (self.data / "admin.token").read_text().strip()
-
-    @property
-    def member(self) -> Headers:
-        return {"Authorization": f"Bearer {self.secret}"}
-
-    @property
-    def admin(self) -> Headers:
-        return {"Authorization": f"Bearer {self.token}"}
 
     def table(self, name: str) -> bytes:
         """The bytes of /table."""
@@ -441,35 +169,3 @@ def processes(directory: Path, **options: Any) -> Iterator[Processes]:
         yield store
     finally:
         store.close()
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports on which nobody listens."""
-    found: list[int] = []
-    while len(found) < count:
-        port = random.choice(PORTS)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        if port not in found:
-            found.append(port)
-    return found
-
-
-def _state(pid: int) -> str:
-    """The kernel's letter for what the process does; "": there is no such process."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return ""
-
-
-_C = ctypes.CDLL(None) if sys.platform == "linux" else None
-
-
-def _end_with_parent() -> None:
-    """Whatever ends this process, also kill -9, ends its children (Linux)."""
-    if _C is not None:
-        _C.prctl(1, signal.SIGKILL)

@@ -9,23 +9,18 @@ A proxy listens only while its node does, so that a node that is down refuses co
 """
 
 import asyncio
-import contextlib
-import re
 import socket
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar
+
+from pygmy.private.pipes import NOBODY, Link, Pair
+
+__all__ = ["NOBODY", "Door", "Pair", "Proxies", "Rule"]
 
 T = TypeVar("T")
-Pair = tuple[str, str]  # who calls, who is called
 
-NOBODY = ""
 LOCALHOST = "127.0.0.1"
-_INTERNAL = b"POST /internal "
-_SENDER = re.compile(rb'\r\n\r\n\{"sender":"([a-z]+-[0-9]+)"')
-_LONGEST_HEAD = 64 * 1024
-_MOST_WAITING = 1024 * 1024  # bytes of one connection, one way
 _PROBE_SECONDS = 0.02
 
 
@@ -51,7 +46,7 @@ class Proxies:
     def __init__(self, doors: Mapping[str, Door]) -> None:
         self._doors = doors
         self._rules: list[Rule] = []
-        self._links: set[_Link] = set()
+        self._links: set[Link] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxies", daemon=True)
         self._tasks: list[asyncio.Task[None]] = []
@@ -149,7 +144,13 @@ class Proxies:
         for link in list(self._links):
             self.judge(link)
 
-    def judge(self, link: "_Link") -> None:
+    def link(self, callee: str, doubt: Callable[[], None]) -> Link:
+        """A new connection to this node."""
+        link = Link(callee, doubt, self.judge, self._links.discard)
+        self._links.add(link)
+        return link
+
+    def judge(self, link: Link) -> None:
         """Bring the rules to bear on a connection."""
         if link.caller is None:
             return
@@ -204,198 +205,14 @@ class _Watch:
         return True
 
     def _called(self) -> asyncio.Protocol:
-        link = _Link(self._proxies, self._name, self._doubt.set)
-        self._proxies._links.add(link)
+        link = self._proxies.link(self._name, self._doubt.set)
         work = asyncio.ensure_future(self._connect(link))
         link.connecting = work
         return link.near
 
-    async def _connect(self, link: "_Link") -> None:
+    async def _connect(self, link: Link) -> None:
         try:
             await asyncio.get_running_loop().create_connection(lambda: link.far, LOCALHOST, self._door.private)
         except OSError:
             self._doubt.set()
             link.abort()
-
-
-class _Link:
-    """One connection: `near` is its caller's end, `far` the node's."""
-
-    connecting: "asyncio.Future[None]"
-
-    def __init__(self, proxies: Proxies, callee: str, doubt: Callable[[], None]) -> None:
-        self.caller: str | None = None
-        self._callee = callee
-        self._proxies = proxies
-        self._doubt = doubt
-        self._said = b""
-        self.near, self.far = _End(self), _End(self)
-        self.forth, self.back = _Pipe(self.near, self.far), _Pipe(self.far, self.near)
-        self.forth.set(held=True)  # until it is known whose it is
-
-    @property
-    def pair(self) -> Pair:
-        return (self.caller or NOBODY, self._callee)
-
-    def came(self, end: "_End", what: "_Item") -> None:
-        """Something has come in at one end."""
-        (self.forth if end is self.near else self.back).put(what)
-        if end is self.near and self.caller is None:
-            self._listen(what)
-        if end is self.far and isinstance(what, _Lost):
-            self._doubt()  # perhaps its node has gone
-        if self.near.lost and self.far.lost:
-            self._proxies._links.discard(self)
-
-    def _listen(self, what: "_Item") -> None:
-        if isinstance(what, bytes):
-            self._said += what
-        self.caller = NOBODY if not isinstance(what, bytes) else _sender(self._said)
-        if self.caller is not None:
-            self._said = b""
-            self._proxies.judge(self)
-
-    def abort(self) -> None:
-        """Reset both ends."""
-        self._proxies._links.discard(self)
-        for end in (self.near, self.far):
-            end.abort()
-
-
-def _sender(said: bytes) -> str | None:
-    """Who says this; None: that cannot be told yet."""
-    if said[: len(_INTERNAL)] != _INTERNAL[: len(said)] or len(said) > _LONGEST_HEAD:
-        return NOBODY
-    found = _SENDER.search(said)
-    return found[1].decode("ascii") if found else None
-
-
-class _Eof:
-    """One side will say no more."""
-
-
-class _Lost(NamedTuple):
-    """One side is gone; `reset`: not in good order."""
-
-    reset: bool
-
-
-_Item = bytes | _Eof | _Lost
-
-
-class _End(asyncio.Protocol):
-    """One end of a connection."""
-
-    def __init__(self, link: _Link) -> None:
-        self._link = link
-        self.transport: asyncio.Transport | None = None
-        self.lost = False
-        self._ended = self._aborted = False
-
-    def connection_made(self, transport: Any) -> None:
-        self.transport = transport
-        if self._aborted:
-            transport.abort()
-        self._link.forth.flush()
-        self._link.back.flush()
-
-    def data_received(self, data: bytes) -> None:
-        self._link.came(self, data)
-
-    def eof_received(self) -> bool:
-        self._ended = True
-        self._link.came(self, _Eof())
-        return True  # the other direction goes on
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.lost = True
-        self._link.came(self, _Lost(exc is not None))
-
-    def pause_writing(self) -> None:
-        self._pipe().choke(True)
-
-    def resume_writing(self) -> None:
-        self._pipe().choke(False)
-
-    def _pipe(self) -> "_Pipe":
-        return self._link.forth if self is self._link.far else self._link.back
-
-    def abort(self) -> None:
-        self._aborted = True
-        if self.transport is None:
-            self.lost = True
-        else:
-            # A reset, not a good-bye.
-            sock = self.transport.get_extra_info("socket")
-            with contextlib.suppress(OSError):
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
-            self.transport.abort()
-
-    def take(self, item: _Item) -> None:
-        """What comes out of the other end's pipe."""
-        transport = self.transport
-        if transport is None or self.lost:
-            return
-        if isinstance(item, bytes):
-            transport.write(item)
-        elif isinstance(item, _Lost):
-            if item.reset:
-                self.abort()
-            else:
-                transport.close()
-        elif self._ended:
-            transport.close()
-        elif not transport.is_closing():
-            with contextlib.suppress(OSError):  # the other side has gone, and that is not known here yet
-                transport.write_eof()
-
-
-class _Pipe:
-    """One direction of a connection: in order, each item not before its time, and none while it is held."""
-
-    def __init__(self, source: _End, sink: _End) -> None:
-        self._source, self._sink = source, sink
-        self._items: deque[tuple[float, _Item]] = deque()
-        self._waiting = 0
-        self._held = self._choked = False
-        self._delay = 0.0
-        self._timer: asyncio.TimerHandle | None = None
-
-    def set(self, *, held: bool, delay: float = 0.0) -> None:
-        """How it is from now on."""
-        self._held, self._delay = held, delay
-        self.flush()
-
-    def choke(self, choked: bool) -> None:
-        """The sink takes no more for now."""
-        self._choked = choked
-        self._throttle()
-
-    def put(self, item: _Item) -> None:
-        """In at the source."""
-        self._items.append((asyncio.get_running_loop().time() + self._delay, item))
-        self._waiting += len(item) if isinstance(item, bytes) else 0
-        self.flush()
-
-    def flush(self) -> None:
-        """Let out what is due."""
-        now = asyncio.get_running_loop().time()
-        while self._items and not self._held and (self._sink.transport is not None or self._sink.lost):
-            due, item = self._items[0]
-            if due > now:
-                if self._timer is None or self._timer.cancelled() or self._timer.when() <= now:
-                    self._timer = asyncio.get_running_loop().call_at(due, self.flush)
-                break
-            self._items.popleft()
-            self._waiting -= len(item) if isinstance(item, bytes) else 0
-            self._sink.take(item)
-        self._throttle()
-
-    def _throttle(self) -> None:
-        source = self._source.transport
-        if source is None or self._source.lost or source.is_closing():
-            return
-        if self._choked or self._waiting > _MOST_WAITING:
-            source.pause_reading()
-        else:
-            source.resume_reading()
