@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 import pygmy
-from pygmy.cli import audit, backup, books, completion, config, daemons, forcing, restore, status, up
+from pygmy.cli import audit, backup, bench, books, completion, config, daemons, forcing, restore, status, up
 from pygmy.cli.calling import Settings
 from pygmy.cli.options import given, options_of
 from pygmy.settings import for_command
@@ -50,6 +50,7 @@ for command in (
     backup.backup,
     restore.restore,
     forcing.force_view,
+    bench.bench,
     config.config,
     completion.completion,
 ):

@@ -133,7 +133,7 @@ TABLE: tuple[Setting, ...] = (
     ),
     Setting(
         *("frontend-server", server_from, "localhost:5002", "The front end to talk to.", "HOST[:PORT]"),
-        commands=frozenset((PYGMY,)),
+        commands=frozenset((PYGMY, "bench")),
         aliases=("frontend_server",),
         variables=("PYGMY_FRONTEND",),
     ),

@@ -1,0 +1,119 @@
+"""What a measurement works with: stores, loads, how much of everything, and somebody to tell how far it is."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import TypeVar
+
+from pygmy.bench import loading, rivals
+from pygmy.bench.customer import Customer
+from pygmy.bench.loads import Load, Outcome
+from pygmy.bench.stores import BenchStore, Requests, Shape, opened
+
+T = TypeVar("T")
+WARMUP = 0.3
+
+
+class Desk:
+    """One for a whole run.
+
+    `running`: the front end of a store that is measured as it is, in place of private ones. `peers`: other stores to
+    be measured beside it; `missing`: which of them could not run, and why.
+    """
+
+    def __init__(
+        self,
+        *,
+        quick: bool = False,
+        running: tuple[str, int] | None = None,
+        peers: Sequence[str] = (),
+        tell: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self.quick = quick
+        self.running = running
+        self.tell = tell
+        self.peers = tuple(peers)
+        self.missing: dict[str, str] = {}
+        self._warnings: list[str] = []
+        self._kept: tuple[Shape, BenchStore] | None = None
+        self._keeping = ExitStack()
+
+    # ---- how much
+
+    def either(self, quick: T, full: T) -> T:
+        """The first in a quick run, else the second."""
+        return quick if self.quick else full
+
+    # ---- stores
+
+    @contextmanager
+    def store(self, shape: Shape) -> Iterator[BenchStore]:
+        """A private store. A quick run keeps it for the next measurement that wants one of the same shape."""
+        if not self.quick:
+            self.tell("a store opens")
+            with opened(shape) as store:
+                yield store
+            return
+        if self._kept is None or self._kept[0] != shape:
+            self.close()
+            self.tell("a store opens")
+            self._kept = (shape, self._keeping.enter_context(opened(shape)))
+        yield self._kept[1]
+
+    def close(self) -> None:
+        """End a store that was kept."""
+        self._kept = None
+        self._keeping.close()
+
+    @contextmanager
+    def customer(self, server: tuple[str, int]) -> Iterator[Customer]:
+        """Somebody who asks that server."""
+        customer = Customer(server)
+        try:
+            yield customer
+        finally:
+            customer.close()
+
+    @contextmanager
+    def peer(self, name: str, stock: int) -> Iterator[tuple[str, int] | None]:
+        """Where a peer with so many books answers; None if it cannot run, which is remembered."""
+        self.tell(f"{name} opens")
+        with ExitStack() as stack:
+            server = None
+            try:
+                server = stack.enter_context(rivals.running(name, stock))
+            except rivals.CannotRun as why:
+                self.missing[name] = str(why)
+            yield server
+
+    # ---- loads
+
+    def closed(self, what: str, server: tuple[str, int], requests: Requests, clients: int, seconds: float) -> Outcome:
+        """A closed loop, after a short one to warm up; `what` names it to the person, and in warnings."""
+        self.tell(f"{what}, {clients} clients" if clients > 1 else f"{what}, 1 client")
+        loading.make(Load(*server, requests, clients=clients, seconds=WARMUP), own=True)
+        return self._noted(f"{what}, {clients} clients", loading.make(Load(*server, requests, clients, seconds)))
+
+    def open(
+        self, what: str, server: tuple[str, int], requests: Requests, rate: float, clients: int, seconds: float
+    ) -> Outcome:
+        """An open loop of `rate` requests a second."""
+        self.tell(f"{what}, {rate:.0f} requests/s")
+        load = Load(*server, requests, clients, seconds, rate=rate, warmup=WARMUP)
+        return self._noted(f"{what}, {rate:.0f} requests/s", loading.make(load))
+
+    def _noted(self, what: str, outcome: Outcome) -> Outcome:
+        if outcome.doubt:
+            self.warn(f"{what}: {outcome.doubt}")
+        return outcome
+
+    # ---- what is to be known of the numbers
+
+    def warn(self, text: str) -> None:
+        """Something that whoever reads the numbers must know."""
+        if text not in self._warnings:
+            self._warnings.append(text)
+
+    def warnings(self) -> tuple[str, ...]:
+        """All warnings since this was asked last."""
+        found, self._warnings = tuple(self._warnings), []
+        return found

@@ -1,0 +1,31 @@
+"""The nine measurements, in the order in which they are taken."""
+
+from pygmy.bench.measurements import (
+    balance,
+    cache,
+    consistency,
+    miss,
+    recovery,
+    replicas,
+    sizes,
+    throughput,
+    zipf,
+)
+from pygmy.bench.measuring import Measurement
+
+ALL: tuple[Measurement, ...] = (
+    cache.MEASUREMENT,
+    consistency.MEASUREMENT,
+    miss.MEASUREMENT,
+    throughput.MEASUREMENT,
+    balance.MEASUREMENT,
+    replicas.MEASUREMENT,
+    sizes.MEASUREMENT,
+    recovery.MEASUREMENT,
+    zipf.MEASUREMENT,
+)
+
+
+def named(name: str) -> Measurement:
+    """The measurement of that name; KeyError if there is none."""
+    return {one.name: one for one in ALL}[name]
