@@ -42,7 +42,8 @@ def bench(
 ) -> None:
     """Measure a store (default: all of it), on private clusters that are gone afterwards.
 
-    Leaves index.html and results.json in a folder. With --frontend-server, the store that runs there is measured, as far as that can be done, and buys from it.
+    Leaves index.html and results.json in a folder. With --frontend-server it measures the store that runs there, as
+    far as that can be done with no more than a front end; it buys, too.
 
     Exit codes: 0 measured, 1 a measurement failed, 2 usage, 130 interrupted.
     """

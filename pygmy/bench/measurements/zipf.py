@@ -18,7 +18,7 @@ def work(desk: Desk, findings: Findings) -> None:
     """Each exponent and each share of buys has books of its own, which no cache has yet."""
     exponents = desk.either((0.8, 1.2), (0.6, 0.8, 1.0, 1.2))
     shares = desk.either((0.0, 0.1), (0.0, 0.01, 0.1))
-    titles, asked = desk.either(1_000, 10_000), desk.either(1_500, 20_000)
+    titles, asked = desk.either(500, 10_000), desk.either(600, 20_000)
     found: dict[float, list[tuple[float, float]]] = {share: [] for share in shares}
     with desk.store(Shape(books=titles * len(exponents) * len(shares))) as store:
         first = 1
