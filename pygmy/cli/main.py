@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 import pygmy
-from pygmy.cli import audit, backup, books, completion, config, daemons, forcing, restore, status, up
+from pygmy.cli import audit, backup, books, completion, config, daemons, drill, forcing, restore, status, up
 from pygmy.cli.calling import Settings
 from pygmy.cli.options import given, options_of
 from pygmy.settings import for_command
@@ -26,6 +26,7 @@ def main(ctx: click.Context, /, as_json: bool, **options: Any) -> None:
     pygmy lookup 1, pygmy buy 1   look at a book, buy it
     pygmy status                  how the nodes are
     pygmy audit                   whether its data is sound
+    pygmy drill                   pull the plug on a store of its own, and look
 
     Exit codes: 0 done, 2 usage, 3 not found, 4 out of stock, 69 store unavailable, 75 outcome unknown.
     """
@@ -51,6 +52,7 @@ for command in (
     restore.restore,
     forcing.force_view,
     config.config,
+    drill.drill,
     completion.completion,
 ):
     main.add_command(command)
