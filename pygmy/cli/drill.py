@@ -25,9 +25,7 @@ EVERY = 0.25
 @click.option("--list", "only_list", is_flag=True, help="Name the drills, and do nothing.")
 @click.option("--seed", type=int, default=7, show_default=True, help="Of what is left to chance.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="The folder to make.")
-@click.option(
-    "--patience", type=Seconds(min=1.0), default=60.0, show_default=True, help="When to give up on something."
-)
+@click.option("--patience", type=Seconds(min=1.0), default=60.0, show_default=True, help="When to give up.")
 @click.option("--node-command", metavar="CMD", help="What to start nodes with, in place of Pygmy's own twistd.")
 @click.option("--json", "as_json", is_flag=True, help="Print results.json, too.")
 def drill(

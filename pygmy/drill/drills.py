@@ -275,9 +275,8 @@ def restore_backup(stage: Stage) -> None:
     stage.removed("catalog-0", "catalog-1", "removed from its view")
     for path in (stage.store.data / "catalog-0").glob("catalog.sqlite*"):
         path.unlink()
-    restored = restore(
-        stage.store.data, stage.store.cluster.node("catalog-0"), Path(made["file"]), utc_milliseconds()
-    )
+    node = stage.store.cluster.node("catalog-0")
+    restored = restore(stage.store.data, node, Path(made["file"]), utc_milliseconds())
     stage.say("its disk is lost, and the backup put in its place", "info")
     log = stage.store.mark("catalog-0")
     stage.start("catalog-0")

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import pygmy
+from pygmy.checker import Verdict
 from pygmy.drill.run import Result, Settings
 from pygmy.drill.traffic import Request
+from pygmy.drill.watch import Stay
 
 
 def machine() -> dict[str, object]:
@@ -57,28 +59,23 @@ def drill_report(result: Result) -> dict[str, Any]:
         "promises": [{"promise": one.text, "kept": one.kept, "seen": one.seen} for one in result.promises],
         "times": {name: round(seconds, 3) for name, seconds in result.times.items()},
         "requests": {kind: _figures(result, kind) for kind in ("lookup", "search", "buy")},
-        "nodes": {
-            name: [
-                {
-                    "from": round(stay.start - result.began, 3),
-                    "state": stay.state,
-                    "epoch": stay.epoch,
-                    "well": stay.well,
-                }
-                for stay in stays
-            ]
-            for name, stays in result.stays.items()
-        },
-        "checker": None
-        if verdict is None
-        else {
-            "sound": verdict.ok,
-            "problems": list(verdict.problems),
-            "writes": verdict.writes,
-            "unanswered": verdict.unknown,
-            "reads": verdict.reads,
-            "logged": verdict.logged,
-        },
+        "nodes": {name: [_stay(stay, result.began) for stay in stays] for name, stays in result.stays.items()},
+        "checker": None if result.verdict is None else _verdict(result.verdict),
+    }
+
+
+def _stay(stay: Stay, began: float) -> dict[str, object]:
+    return {"from": round(stay.start - began, 3), "state": stay.state, "epoch": stay.epoch, "well": stay.well}
+
+
+def _verdict(verdict: Verdict) -> dict[str, object]:
+    return {
+        "sound": verdict.ok,
+        "problems": list(verdict.problems),
+        "writes": verdict.writes,
+        "unanswered": verdict.unknown,
+        "reads": verdict.reads,
+        "logged": verdict.logged,
     }
 
 

@@ -134,10 +134,8 @@ class Performance:
     def _rest(self, stage: Stage, gone: set[str]) -> None:
         """Wait until the copies of each tier that are left end with the same batch, and every sale has its order."""
         store = stage.store
-        tiers = [
-            [node.name for node in tier if node.name not in gone]
-            for tier in (store.cluster.catalogs, store.cluster.orders)
-        ]
+        both = (store.cluster.catalogs, store.cluster.orders)
+        tiers = [[node.name for node in tier if node.name not in gone] for tier in both]
         need = REST if any(not one.answered for one in stage.diary.requests) else 0.0
         seen: list[object] = [None, now()]
 
@@ -159,12 +157,14 @@ class Performance:
         recorder.close()
         with recorder.path.open("rb") as file:
             verdict = self._verdict = check(load(file), quiet=True)
-        looked = (
-            f"{verdict.writes} writes ({verdict.unknown} unanswered), {verdict.reads} reads, {verdict.logged} logged"
-        )
+        looked = f"{verdict.writes} writes, {verdict.unknown} of them unanswered, {verdict.reads} reads"
         problems = (*recorder.problems, *verdict.problems)
         seen = "; ".join(problems[:3]) + (f"; and {len(problems) - 3} more" if len(problems) > 3 else "")
-        stage.promise("every answer was true, by the logs (the checker)", not problems, seen or f"sound: {looked}")
+        stage.promise(
+            "every answer was true, by the logs (the checker)",
+            not problems,
+            seen or f"sound: {looked}, {verdict.logged} log entries",
+        )
         different = list(compare(found))
         stage.promise("all copies are the same", not different, "; ".join(different[:2]) or f"{len(found)} copies")
 

@@ -39,7 +39,7 @@ def page(results: Sequence[Result], report: Mapping[str, Any]) -> Page:
 
 
 def _summary(results: Sequence[Result]) -> Table:
-    rows = [
+    rows: list[list[str | Cell]] = [
         [
             Cell(result.name, f"#{result.name}"),
             Cell(*_word(result.ok)),
@@ -60,7 +60,7 @@ def _badge(ok: bool) -> tuple[str, str]:
 
 
 def _section(result: Result) -> Section:
-    promised = [
+    promised: list[list[str | Cell]] = [
         [one.text, Cell("kept" if one.kept else "BROKEN", "", "good" if one.kept else "bad"), one.seen]
         for one in result.promises
     ]

@@ -8,7 +8,7 @@ import http.client
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 from msgspec import Struct
@@ -162,10 +162,8 @@ class Stage:
         def enough() -> bool:
             return all(len(self.diary.answered(since, kind)) >= ENOUGH for kind in kinds)
 
-        try:
+        with suppress(NeverCame):
             self.until(enough, f"{ENOUGH} of each answered")
-        except NeverCame:
-            pass
         found = {kind: self.diary.since(since, kind) for kind in kinds}
         first = [min((one.ended for one in ones if one.answered), default=None) for ones in found.values()]
         kept = enough() and all(one.answered for ones in found.values() for one in ones)
