@@ -94,7 +94,7 @@ class _Run:
             result = performance.run()
         self._results.append(result)
         word = paint("pass", "green", sys.stderr) if result.ok else paint("FAIL", "red", sys.stderr)
-        times = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in result.times.items())
+        times = "; ".join(f"{name} {seconds:.2f} s" for name, seconds in result.times.items())
         tell(f"{number:2}/{len(self._drills)} {drill.name.ljust(16)} {word} {result.seconds:5.1f} s  {times}")
         for promise in result.promises:
             if not promise.kept:

@@ -52,8 +52,8 @@ def kill_catalog(stage: Stage) -> None:
     """A catalog server is killed: searches and lookups go on."""
     stage.open_doors()
     stage.kill(stage.rng.choice(["catalog-0", "catalog-1"]))
-    stage.goes_on("search", "lookup", time="mask, reading")
-    stage.goes_on("buy", time="mask, buying")
+    stage.goes_on("buy", wait="longest buy")
+    stage.goes_on("search", "lookup", wait="longest read")
     stage.calm()
 
 
@@ -62,8 +62,8 @@ def kill_order(stage: Stage) -> None:
     """An order server is killed: buys go on."""
     stage.open_doors()
     stage.kill(stage.rng.choice(["order-0", "order-1"]))
-    stage.goes_on("buy", time="mask, buying")
-    stage.goes_on("search", "lookup", time="mask, reading")
+    stage.goes_on("buy", wait="longest buy")
+    stage.goes_on("search", "lookup", wait="longest read")
     stage.calm()
 
 
@@ -94,7 +94,7 @@ def _return(stage: Stage, name: str, other: str) -> None:
     stage.goes_on("buy", "lookup")
     log = stage.store.mark(name)
     stage.start(name)
-    stage.running(name, time="recover")
+    stage.running(name, time="recovered")
     text = f"{name} fetches what it missed while {other} sells on"
     stage.comes(text, lambda: _synced(stage, name, log), f"'sync from' in the log of {name}")
     stage.goes_on("buy", "search", "lookup")
@@ -113,11 +113,9 @@ def heartbeats(stage: Stage) -> None:
     stage.kill("catalog-1")
     stage.noticed("catalog-1", "detect, front end")
     stage.removed("catalog-1", "catalog-0", "detect, tier")
-    stage.goes_on(
-        "buy", "lookup", text="the death is masked: buys and lookups begun after it are answered", time="mask"
-    )
+    stage.goes_on("buy", "lookup", text="the death is masked: what is asked for after it is answered", again="masked")
     stage.start("catalog-1")
-    stage.running("catalog-1", time="recover")
+    stage.running("catalog-1", time="recovered")
     stage.calm()
 
 
@@ -129,10 +127,10 @@ def freeze(stage: Stage) -> None:
     stage.traffic.add(("lookup",), 3, 4.0, ["catalog-1"], insist=False)
     stage.freeze("catalog-1")
     stage.removed("catalog-1", "catalog-0", "removed from its view")
-    stage.goes_on("buy", "search", "lookup", time="mask")
+    stage.goes_on("buy", "search", "lookup", wait="longest wait")
     stage.calm()
     stage.thaw("catalog-1")
-    stage.running("catalog-1", time="recover")
+    stage.running("catalog-1", time="recovered")
     stage.goes_on("buy", "lookup")
     stage.calm()
 
@@ -145,8 +143,8 @@ def power_cut(stage: Stage) -> None:
     acknowledged = [one for one in stage.diary.requests.copy() if one.kind == "buy" and one.answered]
     stage.calm(0.5)
     stage.start(*stage.store.names)
-    stage.running(*stage.store.names, time="recover")
-    stage.goes_on("buy", "search", "lookup", time="mask")
+    stage.running(*stage.store.names, time="recovered")
+    stage.goes_on("buy", "search", "lookup", wait="longest wait")
     last = len(acknowledged)  # orders are numbered without gaps
     status = stage.store.get("order-0", f"/orders/{last}", stage.store.admin).status if last else 200
     seen = f"{last} acknowledged; order {last}: {status}"
@@ -164,11 +162,11 @@ def cut_link(stage: Stage) -> None:
     ):
         stage.cut(*pairs, text=text)
         stage.goes_on(
-            "buy", "search", "lookup", text=f"{text}: buys, searches and lookups go on", time=f"mask, {text}"
+            "buy", "search", "lookup", text=f"{text}: buys, searches and lookups go on", wait=f"longest wait, {text}"
         )
         stage.calm()
         stage.mend()
-        stage.running("catalog-0", "catalog-1", time=f"recover, {text}")
+        stage.running("catalog-0", "catalog-1", time=f"recovered, {text}")
     stage.calm()
 
 
@@ -223,7 +221,7 @@ def warm_cache(stage: Stage) -> None:
     stage.cut(*cut, *((other, one) for one, other in cut), text="cut frontend-0 | catalog-0, catalog-1")
     _nothing_stale(stage, reader, buyer, item)
     stage.mend()
-    stage.running("frontend-0", time="recover")
+    stage.running("frontend-0", time="recovered")
     stage.comes("frontend-0 shows books again", lambda: reader.lookup(item), "a lookup at frontend-0")
 
 
@@ -280,7 +278,7 @@ def restore_backup(stage: Stage) -> None:
     stage.say("its disk is lost, and the backup put in its place", "info")
     log = stage.store.mark("catalog-0")
     stage.start("catalog-0")
-    stage.running("catalog-0", time="recover")
+    stage.running("catalog-0", time="recovered")
     behind = f"the backup ends with batch {restored.note.head[1]}"
     text = "it fetches only what came after the backup"
     stage.comes(text, lambda: _synced(stage, "catalog-0", log), f"'sync from' in its log ({behind})")

@@ -49,7 +49,6 @@ def report(results: Sequence[Result], settings: Settings, begun: str) -> dict[st
 
 def drill_report(result: Result) -> dict[str, Any]:
     """One drill. Seconds, from the beginning of its traffic where they are moments."""
-    verdict = result.verdict
     return {
         "name": result.name,
         "title": result.title,

@@ -157,14 +157,13 @@ class Performance:
         recorder.close()
         with recorder.path.open("rb") as file:
             verdict = self._verdict = check(load(file), quiet=True)
-        looked = f"{verdict.writes} writes, {verdict.unknown} of them unanswered, {verdict.reads} reads"
-        problems = (*recorder.problems, *verdict.problems)
-        seen = "; ".join(problems[:3]) + (f"; and {len(problems) - 3} more" if len(problems) > 3 else "")
-        stage.promise(
-            "every answer was true, by the logs (the checker)",
-            not problems,
-            seen or f"sound: {looked}, {verdict.logged} log entries",
+        looked = (
+            f"{verdict.writes} writes, {verdict.unknown} unanswered, {verdict.reads} reads, {verdict.logged} in logs"
         )
+        problems = (*recorder.problems, *verdict.problems)
+        seen = "; ".join(problems[:3]) or f"sound: {looked}"
+        more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
+        stage.promise("every answer was true, by the logs (the checker)", not problems, seen + more)
         different = list(compare(found))
         stage.promise("all copies are the same", not different, "; ".join(different[:2]) or f"{len(found)} copies")
 

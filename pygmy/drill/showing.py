@@ -44,7 +44,7 @@ def _summary(results: Sequence[Result]) -> Table:
             Cell(result.name, f"#{result.name}"),
             Cell(*_word(result.ok)),
             f"{len(result.requests):,}",
-            ", ".join(f"{name} {seconds:.2f} s" for name, seconds in result.times.items()),
+            "; ".join(f"{name} {seconds:.2f} s" for name, seconds in result.times.items()),
         ]
         for result in results
     ]
@@ -99,7 +99,7 @@ def _end(result: Result) -> float:
 
 
 def _rates(result: Result, end: float) -> Iterator[Stack]:
-    bins = math.ceil(end / BIN)
+    bins = max(1, math.floor(end / BIN))
     for outcome in OUTCOMES:
         counts = Counter(int((one.ended - result.began) / BIN) for one in result.tries if one.outcome == outcome)
         if counts or outcome == OUTCOMES[0]:
@@ -125,7 +125,7 @@ def _thinned(requests: Sequence[Request]) -> list[Request]:
 def _spans(stays: Sequence[Stay], began: float, end: float) -> Iterator[tuple[float, float, str, str]]:
     for stay, following in zip(stays, [*stays[1:], None], strict=True):
         start = max(0.0, stay.start - began)
-        until = min(end, (stay.end if following is None else following.start) - began)
+        until = end if following is None else min(end, following.start - began)
         if until > start:
             yield start, until, _state(stay), _colour(stay)
 

@@ -153,29 +153,34 @@ class Stage:
             self.times[time] = took
         return self.promise(text, True, f"after {took:.2f} s" + (f": {found}" if isinstance(found, str) else ""))
 
-    def goes_on(self, *kinds: str, text: str = "", time: str = "") -> bool:
-        """Promise that requests of these kinds which begin after the last thing that was done are answered."""
+    def goes_on(self, *kinds: str, text: str = "", again: str = "", wait: str = "") -> bool:
+        """Promise that requests of these kinds which begin after the last thing that was done are answered.
+
+        `again` names the time until one of each kind was, `wait` the longest that anybody waited for any since.
+        """
         since = self._fault
-        words = " and ".join(_many(kind) for kind in kinds)
-        text = text or f"{words} go on"
+        text = text or f"{_and([_many(kind) for kind in kinds])} go on"
 
         def enough() -> bool:
             return all(len(self.diary.answered(since, kind)) >= ENOUGH for kind in kinds)
 
         with suppress(NeverCame):
             self.until(enough, f"{ENOUGH} of each answered")
+        kept = enough()
         found = {kind: self.diary.since(since, kind) for kind in kinds}
-        first = [min((one.ended for one in ones if one.answered), default=None) for ones in found.values()]
-        kept = enough() and all(one.answered for ones in found.values() for one in ones)
-        firsts = [moment - since for moment in first if moment is not None]
-        if time and len(firsts) == len(kinds):
-            self.times[time] = max(firsts)
-        return self.promise(text, kept, "; ".join(_told(kind, found[kind], since) for kind in kinds))
+        if kept and again:
+            first = [min(one.ended for one in self.diary.answered(since, kind)) for kind in kinds]
+            self.times[again] = max(first) - since
+        if kept and wait:
+            self.times[wait] = max(one.seconds for ones in found.values() for one in ones)
+        lost = any(not one.answered for ones in found.values() for one in ones)
+        return self.promise(text, kept and not lost, "; ".join(_told(kind, found[kind], since) for kind in kinds))
 
     def running(self, *names: str, time: str = "") -> bool:
         """Promise that these nodes come to serve, and their tiers to be complete."""
+        who = "all nodes" if len(names) > 2 else _and(names)
         return self.comes(
-            f"{_and(names)} {'serves' if len(names) == 1 else 'serve'} again, and every tier has all its copies",
+            f"{who} {'serves' if len(names) == 1 else 'serve'} again, and every tier has all its copies",
             lambda: all(self.store.alive(name) for name in self.store.names) and self.store.is_whole(),
             "a whole store",
             time,
@@ -224,7 +229,7 @@ def _told(kind: str, requests: Sequence[Request], since: float) -> str:
     answered = [one for one in requests if one.answered]
     if not answered:
         return f"no {kind} was answered"
-    first = min(one.ended for one in answered) - since
+    first = min((one.ended for one in answered if one.begun >= since), default=since) - since
     longest = max(one.seconds for one in answered)
     again = sum(one.tries > 1 for one in answered)
     lost = len(requests) - len(answered)
@@ -240,4 +245,4 @@ def _many(kind: str) -> str:
 
 
 def _and(names: Sequence[str]) -> str:
-    return " and ".join(names) if len(names) < 3 else "all nodes"
+    return " and ".join(names) if len(names) < 3 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -69,12 +69,12 @@ class Diary:
         self.requests: list[Request] = []
 
     def since(self, moment: float, kind: str) -> list[Request]:
-        """The requests of a kind that were begun after that moment, and are over."""
-        return [one for one in self.requests.copy() if one.kind == kind and one.begun >= moment]
+        """The requests of a kind that ended after that moment."""
+        return [one for one in self.requests.copy() if one.kind == kind and one.ended >= moment]
 
     def answered(self, moment: float, kind: str) -> list[Request]:
-        """Those of them that were answered."""
-        return [one for one in self.since(moment, kind) if one.answered]
+        """Those of them that were begun after it, too, and answered."""
+        return [one for one in self.since(moment, kind) if one.answered and one.begun >= moment]
 
 
 class Client:
