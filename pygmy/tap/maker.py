@@ -14,6 +14,7 @@ from pygmy.errors import Problem
 from pygmy.pidfile import PidFile
 from pygmy.schedule import Schedule
 from pygmy.settings import Values
+from pygmy.tap.logging import plan_of
 from pygmy.tap.options import NodeOptions, describe, one_line
 from pygmy.tap.process import NodeProcess
 
@@ -56,7 +57,7 @@ def build(options: NodeOptions, build_node: BuildNode | None = None) -> IService
             **special(options),
             reactor=reactor,
         )
-        return NodeProcess(node, options.node, options.data, pid_file, reactor)
+        return NodeProcess(node, options.node.name, pid_file, plan_of(options), reactor)
     except (OSError, ValueError, Problem) as error:
         pid_file.release()
         raise usage.UsageError(describe(error)) from None
