@@ -8,6 +8,7 @@ import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -56,6 +57,39 @@ def test_info_waits_for_the_next_flush_and_a_warning_takes_all_along_at_once(tmp
     observer.stopService()
     assert path.read_text().endswith("four\n")
     assert clock.getDelayedCalls() == []
+
+
+def test_a_log_that_nothing_is_written_to_wakes_nobody(tmp_path: Path) -> None:
+    log, observer, clock = started(tmp_path / "log")
+    assert clock.getDelayedCalls() == []
+    log.info("one")
+    log.info("two")
+    assert len(clock.getDelayedCalls()) == 1
+    clock.advance(0.2)
+    assert clock.getDelayedCalls() == []
+    log.info("three")
+    clock.advance(0.2)
+    assert last_words(tmp_path / "log") == ["one", "two", "three"]
+    observer.stopService()
+
+
+def test_what_other_threads_log_is_written_too(tmp_path: Path) -> None:
+    class Threaded(Clock):
+        def callFromThread(self, work: Any) -> None:
+            asked.append(work)
+
+    asked: list[Any] = []
+    clock = Threaded()
+    observer = file_observer(str(tmp_path / "log"), clock)
+    observer.startService()
+    thread = Thread(target=lambda: Logger("test", observer=observer).info("elsewhere"))
+    thread.start()
+    thread.join()
+    (work,) = asked
+    work()
+    clock.advance(0.2)
+    assert last_words(tmp_path / "log") == ["elsewhere"]
+    observer.stopService()
 
 
 def test_what_is_logged_before_the_start_is_kept_and_a_restart_appends(tmp_path: Path) -> None:

@@ -5,12 +5,12 @@ import os
 from contextlib import suppress
 from itertools import pairwise
 from stat import S_ISREG
-from threading import Lock
+from threading import Lock, get_ident
+from typing import Any
 
 from msgspec import Struct
 from twisted.application.service import Service
-from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import LoopingCall
+from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import ILogObserver, LogEvent, LogLevel
 from zope.interface import implementer
 
@@ -41,7 +41,7 @@ class LogFile(Service):
     def __init__(
         self,
         path: str,
-        clock: IReactorTime,
+        reactor: Any,
         form: Format = event_as_line,
         rotation: Rotation = Rotation(),  # noqa: B008
     ) -> None:
@@ -56,8 +56,10 @@ class LogFile(Service):
         self._descriptor: int | None = None
         self._room = math.inf  # bytes that the open file may still take
         self._lock = Lock()
-        self._loop = LoopingCall(self.flush)
-        self._loop.clock = clock
+        self._reactor = reactor
+        self._thread = 0
+        self._asked = False  # a flush is to come
+        self._call: IDelayedCall | None = None
 
     def __call__(self, event: LogEvent) -> None:
         """Take an event; debug ones are not kept."""
@@ -69,21 +71,42 @@ class LogFile(Service):
             self._lines.append(line)
             self._size += len(line)
             due = level in _AT_ONCE or self._size >= FULL_BUFFER
+            asks = bool(self.running) and not due and not self._asked
+            self._asked = self._asked or asks
         if due and (self.running or self._size >= FULL_BUFFER):
             self.flush()
+        elif asks:
+            self._ask()
 
     def startService(self) -> None:
-        """Open the file and write every `FLUSH_SECONDS` from now on."""
+        """From now on a line is written within `FLUSH_SECONDS`. To be called in the reactor's thread."""
+        self._thread = get_ident()
         super().startService()
         self.flush()
-        self._loop.start(FLUSH_SECONDS, now=False)
 
     def stopService(self) -> None:
         """Write the rest and close the file."""
         super().stopService()
-        if self._loop.running:
-            self._loop.stop()
+        if self._call is not None and self._call.active():
+            self._call.cancel()
+        self._asked = False
         self.reopen()
+
+    def _ask(self) -> None:
+        """Flush in a while. A node that logs nothing is not woken for it."""
+        if get_ident() == self._thread:
+            self._wait()
+        else:
+            self._reactor.callFromThread(self._wait)
+
+    def _wait(self) -> None:
+        if self.running:
+            self._call = self._reactor.callLater(FLUSH_SECONDS, self._flush_as_asked)
+
+    def _flush_as_asked(self) -> None:
+        with self._lock:
+            self._asked = False
+        self.flush()
 
     def divert(self, stream: int) -> None:
         """Write to this open descriptor in place of the file. To be called before the service starts."""
@@ -166,9 +189,9 @@ class LogFile(Service):
 
 def file_observer(
     path: str,
-    clock: IReactorTime,
+    reactor: Any,
     form: Format = event_as_line,
     rotation: Rotation = Rotation(),  # noqa: B008
 ) -> LogFile:
     """The observer, and service, that logs to the file at `path`, which is opened when the service starts."""
-    return LogFile(path, clock, form, rotation)
+    return LogFile(path, reactor, form, rotation)
