@@ -58,6 +58,7 @@ def make_node(
     node: Node,
     data: str,
     port: str,
+    alone_since: float,
     books: str | None = None,
     cache: bool = True,
     backups: Schedule | None = None,
@@ -65,8 +66,8 @@ def make_node(
 ) -> IService:
     """A node as a service: starting opens its database and listens on `port` (an endpoint string).
 
-    `data` is the data directory of all nodes, `backups` for replicas only. Raises ValueError or OSError, in one
-    line, for what a person can mend.
+    `data` is the data directory of all nodes, `backups` for replicas only. From the moment `alone_since` (`boottime`)
+    on, no other process has been this node. Raises ValueError or OSError, in one line, for what a person can mend.
     """
     try:
         secrets = Secrets.load(data)
@@ -74,7 +75,8 @@ def make_node(
         raise ValueError(str(error)) from None
     opening = load_books(books) if role is Role.CATALOG else ()
     make_durable(Path(data) / node.name)
-    return NodeService(cluster, node, Path(data), port, secrets, opening, cache, backups or Schedule(), reactor)
+    schedule = backups or Schedule()
+    return NodeService(cluster, node, Path(data), port, alone_since, secrets, opening, cache, schedule, reactor)
 
 
 class NodeService(MultiService):
@@ -86,6 +88,7 @@ class NodeService(MultiService):
         node: Node,
         data: Path,
         port: str,
+        alone_since: float,
         secrets: Secrets,
         opening: tuple[NewBook, ...],
         cache: bool,
@@ -93,7 +96,7 @@ class NodeService(MultiService):
         reactor: Any,
     ) -> None:
         super().__init__()
-        self._alone_since = boottime()  # the pid file is locked: no other process is this node
+        self._alone_since = alone_since
         self._cluster = cluster
         self._node = node
         self._data = data

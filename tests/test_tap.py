@@ -12,6 +12,7 @@ from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred, succeed
 from twisted.python import usage
 
+from pygmy.clock import boottime
 from pygmy.cluster import Node, Role, parse_cluster
 from pygmy.pidfile import AlreadyRunning, PidFile, running
 from pygmy.schedule import Schedule
@@ -104,10 +105,12 @@ def test_the_builder_gets_what_was_asked_for(tmp_path: Path) -> None:
     from twisted.internet import reactor  # noqa: TID251
 
     options = parsed(catalog, "--node=1", "--data", str(tmp_path), "--port", "tcp:0", "--books", "/books.csv")
+    before = boottime()
     process: Any = build(options, make_stub)
     made = process.node.made
     process.stopService()
     assert made.pop("reactor") is reactor
+    assert before <= made.pop("alone_since") <= boottime()
     assert made.pop("cluster") == options.cluster
     assert made == {
         "role": Role.CATALOG,

@@ -7,7 +7,7 @@ from twisted.application.service import Application, IService
 from twisted.logger import Logger
 from twisted.python import usage
 
-from pygmy.clock import count_steadily, sleep_through_cancelled
+from pygmy.clock import boottime, count_steadily, sleep_through_cancelled
 from pygmy.cluster import Role
 from pygmy.datadir import pid_path
 from pygmy.errors import Problem
@@ -40,14 +40,17 @@ def build(options: NodeOptions, build_node: BuildNode | None = None) -> IService
     count_steadily(reactor)
     sleep_through_cancelled(reactor)
     _tell(options.settings)
-    if build_node is None:
-        from pygmy.node import make_node
-
-        build_node = make_node
     try:
         pid_file = PidFile(pid_path(options.data, options.node.name))
     except OSError as error:
         raise usage.UsageError(describe(error)) from None
+    # No other process is this node any more. A replica waits until nothing that an earlier one has said still holds,
+    # and loading the rest of the program takes a part of that time.
+    alone_since = boottime()
+    if build_node is None:
+        from pygmy.node import make_node
+
+        build_node = make_node
     try:
         node = build_node(
             role=options.role,
@@ -55,6 +58,7 @@ def build(options: NodeOptions, build_node: BuildNode | None = None) -> IService
             node=options.node,
             data=str(options.data),
             port=options.port,
+            alone_since=alone_since,
             **special(options),
             reactor=reactor,
         )
