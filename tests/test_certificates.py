@@ -212,6 +212,8 @@ def test_a_file_is_whole_or_as_before(tmp_path, monkeypatch):
 
 def test_only_names_of_our_kind_are_names_of_nodes(tmp_path):
     make_certificates(tmp_path, parse_cluster("catalog-1\nlocalhost\norder-0.pygmy.internal.example.org\n"))
+    with pytest.raises(BadFiles, match=r"expected a host outside of pygmy\.internal"):
+        make_certificates(tmp_path, parse_cluster("localhost\ncatalog-0.Pygmy.internal\nlocalhost\n"))
     assert names_in(load_certificates(tmp_path / "catalog-0.pem")[0]) == {"catalog-0"}
     assert names_in(load_certificates(tmp_path / "frontend-0.pem")[0]) == {"frontend-0"}
     assert names_in(load_certificates(tmp_path / "ca.pem")[0]) == frozenset()

@@ -26,7 +26,7 @@ from pygmy.tls.files import (
     save_certificates,
     save_key,
 )
-from pygmy.tls.names import tls_name
+from pygmy.tls.names import DOMAIN, tls_name
 
 DAYS = 825  # of a node's certificate: what browsers take at most from a CA that somebody has added
 CA_DAYS = 3653
@@ -197,6 +197,8 @@ def _names(node: Node) -> x509.SubjectAlternativeName:
     try:
         ips.append(ip_address(node.host))
     except ValueError:
+        if node.host.lower().endswith(DOMAIN):  # it would be another node's name
+            raise BadFiles(f"{node.host}: expected a host outside of {DOMAIN}, which names nodes.") from None
         dns.append(node.host.lower())
     return x509.SubjectAlternativeName(
         [*map(x509.DNSName, dict.fromkeys(dns)), *map(x509.IPAddress, dict.fromkeys(ips))]

@@ -4,9 +4,12 @@
 stay who it is, and no host of that name need exist (`.internal` is kept free for private use).
 """
 
+import re
+
 from cryptography import x509
 
 DOMAIN = "pygmy.internal"
+_NAME = re.compile(rf"((?:catalog|order|frontend)-[0-9]{{1,2}})\.{re.escape(DOMAIN)}")
 
 
 def tls_name(node: str) -> str:
@@ -20,6 +23,5 @@ def names_in(certificate: x509.Certificate) -> frozenset[str]:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except (x509.ExtensionNotFound, ValueError):
         return frozenset()
-    ending = f".{DOMAIN}"
-    found = (name.lower() for name in names.get_values_for_type(x509.DNSName))
-    return frozenset(name.removesuffix(ending) for name in found if name.endswith(ending))
+    found = (_NAME.fullmatch(name) for name in names.get_values_for_type(x509.DNSName))
+    return frozenset(match[1] for match in found if match is not None)

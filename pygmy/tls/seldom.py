@@ -7,7 +7,7 @@ MOST = 1_000
 
 
 class Seldom:
-    """True for a subject that has not been spoken of for `seconds`. Remembers the newest few, so strangers cost little."""
+    """True for a subject that has not been spoken of for `seconds`; the newest few are remembered."""
 
     def __init__(self, now: Callable[[], float], seconds: float = SECONDS) -> None:
         self._now = now

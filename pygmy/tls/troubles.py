@@ -4,12 +4,10 @@ from typing import NamedTuple
 
 from cryptography import x509
 from OpenSSL import SSL
-from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.python.failure import Failure
 
 from pygmy.tls.names import names_in
 
-__all__ = ["BadCertificate", "IOpenSSLClientConnectionCreator", "Trouble", "trouble_of", "unverified"]
 # OpenSSL's numbers of the verification errors that nodes meet (X509_V_ERR_...).
 _WORDS = {
     9: "is not valid yet",
