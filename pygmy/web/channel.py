@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pygmy.web.site import BoundedSite
 
 log = Logger()
+_HELLO = b"\x16"  # how a TLS handshake begins, and no request
 _ABSOLUTE = re.compile(rb"https?://[^/?]*", re.IGNORECASE)
 
 
@@ -131,6 +132,8 @@ class BoundedChannel(HTTPChannel):
                 return
             self._idle = False
             self._since = self._seconds()
+            if data[:1] == _HELLO and not self._tls:  # it would wait for an answer to that
+                self.refuse(bad_request("Expected plain HTTP here, not TLS."))
         if not self._refused:
             self._parse(data)
 

@@ -103,7 +103,7 @@ class BoundedSite(Site):
         return True
 
     def lingers(self, channel: BoundedChannel) -> bool:
-        """Watch one too many, which over TLS is told so only after its handshake; False: there are enough of those."""
+        """Watch one too many, which over TLS is told so after its handshake only; False: there are enough of them."""
         if len(self._lingering) >= max(1, self.limits.connections // 10):
             return False
         self._lingering.add(channel)

@@ -45,6 +45,7 @@ def _expired(ca: str) -> "TemporaryDirectory[str]":
     return folder
 
 
+@cache
 def anybody(ca: str = "ours") -> Any:
     """The client's side of a person, who trusts the CA and shows no certificate."""
     pem = (Path(_folder(ca).name) / "ca.pem").read_bytes()
