@@ -1,4 +1,4 @@
-"""Where things are in a data directory: DIR/<node>/twistd.pid, its database, log and backups; DIR/admin.token."""
+"""Where things are in a data directory: each node's own folder, the secrets, the certificates."""
 
 import os
 from pathlib import Path
@@ -40,6 +40,11 @@ def backups_path(data: Path, node: str) -> Path:
 def token_path(data: Path) -> Path:
     """The admin token."""
     return data / "admin.token"
+
+
+def tls_path(data: Path) -> Path:
+    """The folder with the certificates of a store that speaks TLS."""
+    return data / "tls"
 
 
 def make_durable(directory: Path) -> None:

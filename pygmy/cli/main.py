@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 import pygmy
-from pygmy.cli import audit, backup, books, completion, daemons, forcing, restore, status, up
+from pygmy.cli import audit, backup, books, certs, completion, daemons, forcing, restore, status, up
 from pygmy.cli.calling import Settings
 from pygmy.cli.seconds import Seconds
 
@@ -85,6 +85,7 @@ for command in (
     daemons.stop,
     backup.backup,
     restore.restore,
+    certs.certs,
     forcing.force_view,
     completion.completion,
 ):

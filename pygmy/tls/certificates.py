@@ -26,11 +26,9 @@ from pygmy.tls.files import (
     save_certificates,
     save_key,
 )
+from pygmy.tls.lifetimes import CA_DAYS, DAYS, EXPIRING_DAYS
 from pygmy.tls.names import DOMAIN, tls_name
 
-DAYS = 825  # of a node's certificate: what browsers take at most from a CA that somebody has added
-CA_DAYS = 3653
-RENEWAL = timedelta(days=30)
 # A certificate is good a little before it is made: the clocks of the other hosts may be late.
 _EARLIER = timedelta(hours=1)
 
@@ -131,7 +129,7 @@ def _still_good(path: Path, key: ec.EllipticCurvePrivateKey, node: Node, authori
 def _expires_soon(certificate: x509.Certificate, now: datetime) -> bool:
     """Within 30 days, or within the last third of a shorter life."""
     end = certificate.not_valid_after_utc
-    return end - now < min(RENEWAL, (end - certificate.not_valid_before_utc) / 3)
+    return end - now < min(timedelta(days=EXPIRING_DAYS), (end - certificate.not_valid_before_utc) / 3)
 
 
 # ---- what is in them
