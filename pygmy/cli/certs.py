@@ -5,18 +5,21 @@ from pathlib import Path
 
 import click
 
-from pygmy.cli.daemons import cluster_option
-from pygmy.cli.nodes import data_option, load_store
+from pygmy.cli.calling import Settings
+from pygmy.cli.nodes import load_store
+from pygmy.cli.options import settings_of
 from pygmy.cli.terminal import printable, say, table, tell
 from pygmy.cluster import Cluster
-from pygmy.datadir import tls_path
+from pygmy.datadir import data_directory, tls_directory, tls_path
 from pygmy.tls.lifetimes import CA_DAYS, DAYS
 
 
 @click.command()
-@cluster_option
-@data_option
-@click.option("--out", type=click.Path(file_okay=False), help="The folder they are made in. [default: DATA/tls]")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False),
+    help="Where they are made. [default: the setting tls, else DATA/tls]",
+)
 @click.option(
     "--days",
     type=click.IntRange(1, CA_DAYS),
@@ -24,7 +27,8 @@ from pygmy.tls.lifetimes import CA_DAYS, DAYS
     show_default=True,
     help="How long a node's certificate is good for.",
 )
-def certs(cluster_file: str | None, data: str | None, out: str | None, days: int) -> None:
+@settings_of("certs")
+def certs(settings: Settings, out: str | None, days: int) -> None:
     """Make a private CA and a certificate for each node, for a store that speaks TLS.
 
     What is missing is made, what expires within 30 days is made anew, and the rest stays as it is. Nodes that are
@@ -33,8 +37,8 @@ def certs(cluster_file: str | None, data: str | None, out: str | None, days: int
     from pygmy.tls.certificates import make_certificates
     from pygmy.tls.files import BadFiles
 
-    store = load_store(cluster_file, data)
-    folder = Path(out).absolute() if out is not None else tls_path(store.data)
+    store = load_store(settings)
+    folder = _folder(settings, out) or tls_path(store.data)
     try:
         made = make_certificates(folder, store.cluster, days)
     except BadFiles as error:
@@ -46,6 +50,11 @@ def certs(cluster_file: str | None, data: str | None, out: str | None, days: int
     say(printable(_told(folder, made)))
     if made:
         say("\n".join(_needs(store.cluster)))
+
+
+def _folder(settings: Settings, out: str | None) -> Path | None:
+    assert settings.values is not None
+    return tls_directory(out or settings.values["tls"], data_directory(settings.data))
 
 
 def _told(folder: Path, made: Sequence[Path]) -> str:

@@ -4,8 +4,9 @@ A server asks for a certificate, and goes on without one: people have none, and 
 them later. One that is shown has to be of our CA. A client insists on the very node that it means to reach.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,6 +15,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from msgspec import Struct
 from OpenSSL import SSL
 from OpenSSL.crypto import X509
+from service_identity import CertificateError, VerificationError
+from service_identity.cryptography import verify_certificate_hostname, verify_certificate_ip_address
+from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IOpenSSLServerConnectionCreator
 from twisted.internet.ssl import CertificateOptions, TLSVersion
 from twisted.web.iweb import IPolicyForHTTPS
@@ -68,21 +72,15 @@ def _listed(names: frozenset[str]) -> str:
     return ", ".join(sorted(names)) or "no node's name"
 
 
-def _context(own: Credentials) -> SSL.Context:
-    """Twisted's own choice of versions and ciphers, from TLS 1.2 on; no sessions, so that each connection shows
-
-    its certificate.
-    """
-    options: Any = CertificateOptions(
-        privateKey=cast(Any, own.key),  # pyOpenSSL takes cryptography's objects, and prefers them
-        certificate=cast(Any, own.certificate),
-        raiseMinimumTo=TLSVersion.TLSv1_2,
-    )
+def _context(trusted: Iterable[x509.Certificate], own: Credentials | None = None) -> SSL.Context:
+    """Twisted's own choice of versions and ciphers, from TLS 1.2 on; no sessions: each connection shows its all."""
+    shown = {} if own is None else {"privateKey": own.key, "certificate": own.certificate}
+    options: Any = CertificateOptions(raiseMinimumTo=TLSVersion.TLSv1_2, **cast(Any, shown))
     context: SSL.Context = options.getContext()
     context.set_options(SSL.OP_NO_RENEGOTIATION)
     store = context.get_cert_store()
     assert store is not None
-    for authority in own.trusted:
+    for authority in trusted:
         store.add_cert(X509.from_cryptography(authority))
     return context
 
@@ -92,7 +90,7 @@ class ServerTLS:
     """The server's side of every connection. A certificate that is shown and not of our CA ends the handshake."""
 
     def __init__(self, own: Credentials) -> None:
-        self._context = _context(own)
+        self._context = _context(own.trusted, own)
         for authority in own.trusted:  # so that a browser offers no other certificate
             self._context.add_client_ca(cast(Any, authority))
         self._context.set_verify(SSL.VERIFY_PEER, _verified)
@@ -110,25 +108,51 @@ def _verified(connection: SSL.Connection, certificate: X509, error: int, depth: 
 
 
 @implementer(IOpenSSLClientConnectionCreator)
-class _ToNode:
-    """The client's side of connections to one node, which has to prove that it is that one."""
+class ClientTLS:
+    """The client's side of connections to one server, whose certificate passes `check` (or BadCertificate)."""
 
-    def __init__(self, own: Credentials, node: str) -> None:
-        self._node = node
-        self._context = _context(own)
+    def __init__(
+        self,
+        trusted: Iterable[x509.Certificate],
+        own: Credentials | None,
+        check: Callable[[x509.Certificate], None],
+        server_name: str | None = None,
+    ) -> None:
+        self._check = check
+        self._server_name = server_name
+        self._context = _context(trusted, own)
         self._context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, self._verified)
 
     def clientConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
         """One connection."""
-        return SSL.Connection(self._context, None)
+        connection = SSL.Connection(self._context, None)
+        if self._server_name is not None:
+            connection.set_tlsext_host_name(self._server_name.encode("ascii"))
+        return connection
 
     def _verified(self, connection: SSL.Connection, certificate: X509, error: int, depth: int, ok: int) -> bool:
         _verified(connection, certificate, error, depth, ok)
         if depth == 0:
-            names = names_in(certificate.to_cryptography())
-            if self._node not in names:
-                raise BadCertificate(f"its certificate is of {_listed(names)}, not of {self._node}", names)
+            self._check(certificate.to_cryptography())
         return True
+
+
+def _check_node(node: str, certificate: x509.Certificate) -> None:
+    names = names_in(certificate)
+    if node not in names:
+        raise BadCertificate(f"its certificate is of {_listed(names)}, not of {node}", names)
+
+
+def _check_host(host: str, certificate: x509.Certificate) -> None:
+    verify = verify_certificate_ip_address if _is_ip(host) else verify_certificate_hostname
+    try:
+        verify(certificate, host)
+    except (VerificationError, CertificateError):
+        raise BadCertificate(f"its certificate is not for {host}", names_in(certificate)) from None
+
+
+def _is_ip(host: str) -> bool:
+    return isIPAddress(host) or isIPv6Address(host)
 
 
 @implementer(IPolicyForHTTPS)
@@ -136,8 +160,29 @@ class NodesPolicy:
     """For an Agent that calls the nodes of a cluster, each by its `host:port`."""
 
     def __init__(self, own: Credentials, places: Mapping[tuple[str, int], str]) -> None:
-        self._nodes = {(host.lower(), port): _ToNode(own, node) for (host, port), node in places.items()}
+        self._nodes = {
+            (host.lower(), port): ClientTLS(own.trusted, own, partial(_check_node, node))
+            for (host, port), node in places.items()
+        }
 
-    def creatorForNetloc(self, hostname: bytes, port: int) -> _ToNode:
+    def creatorForNetloc(self, hostname: bytes, port: int) -> ClientTLS:
         """KeyError for a place where no node is."""
-        return self._nodes[hostname.decode("ascii").strip("[]").lower(), port]
+        return self._nodes[_host(hostname), port]
+
+
+@implementer(IPolicyForHTTPS)
+class HostsPolicy:
+    """For an Agent of a person: who answers at a host has a certificate for that host, of a CA that is trusted."""
+
+    def __init__(self, trusted: Iterable[x509.Certificate], own: Credentials | None = None) -> None:
+        self._trusted = tuple(trusted)
+        self._own = own
+
+    def creatorForNetloc(self, hostname: bytes, port: int) -> ClientTLS:
+        """Of any host."""
+        host = _host(hostname)
+        return ClientTLS(self._trusted, self._own, partial(_check_host, host), None if _is_ip(host) else host)
+
+
+def _host(raw: bytes) -> str:
+    return raw.decode("ascii").strip("[]").lower()

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from cryptography import x509
 from OpenSSL import SSL
+from service_identity import VerificationError
 from twisted.python.failure import Failure
 
 from pygmy.tls.names import names_in
@@ -54,6 +55,8 @@ def trouble_of(failure: Failure) -> Trouble | None:
     for reason in (failure, *(getattr(failure.value, "reasons", None) or ())):
         if reason.check(SSL.Error):
             return _in_words(reason.value)
+        if reason.check(VerificationError):  # Twisted's own check of a host's name
+            return Trouble("its certificate is for another host", False)
     return None
 
 
