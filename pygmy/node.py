@@ -74,7 +74,8 @@ def make_node(
     `listen`: where a front end is reached by people besides. Raises ValueError or OSError, in one line, for what a
     person can mend.
     """
-    check_places(node.name, port, tuple(map(endpoint_from, listen)), tls=tls is not None, insecure=insecure)
+    places = tuple(map(endpoint_from, (port, *listen)))
+    check_places(node.name, places[0], places[1:], tls=tls is not None, insecure=insecure)
     try:
         secrets = Secrets.load(data)
     except SecretsError as error:

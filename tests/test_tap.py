@@ -113,6 +113,8 @@ def test_the_builder_gets_what_was_asked_for(tmp_path: Path) -> None:
         "node": Node(Role.CATALOG, 1, "localhost", 5003),
         "data": str(tmp_path),
         "port": "tcp:0",
+        "tls": None,
+        "insecure": False,
         "books": "/books.csv",
         "backups": Schedule(),
     }

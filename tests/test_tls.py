@@ -166,13 +166,13 @@ async def test_a_node_of_another_ca_is_refused_by_both_sides_and_named(net):
     assert (down.reason, down.sent) == ("tls", False)
     assert "it does not take our certificate" in down.detail
     assert await net.says("refused order-0 at 127.0.0.1 (tls): its certificate is not of our CA")
-    assert await net.says(f"no link to https://127.0.0.1:{server.port}/internal (tls): it does not take our cert")
+    assert await net.says(f"no link to catalog-0 at https://127.0.0.1:{server.port} (tls): it does not")
 
     wrong = await net.serve(credentials("catalog-0", "another"))
     down = await net.call(wrong, credentials("order-0"))
     assert (down.reason, down.sent, down.detail) == ("tls", False, "its certificate is not of our CA")
     assert await net.says(
-        f"no link to https://127.0.0.1:{wrong.port}/internal (tls): its certificate is not of our CA"
+        f"no link to catalog-0 at https://127.0.0.1:{wrong.port} (tls): its certificate is not of our CA"
     )
     assert await net.says("refused 127.0.0.1 (tls): it does not take our certificate (unknown ca)")
     assert server.received == wrong.received == []

@@ -51,7 +51,8 @@ class Link:
     `width` requests may be out; what comes meanwhile gathers. A request that has been out for `SLOW` seconds gives
     its place to another (up to `width * MOST`), so that calls which take their time do not hold up the rest.
     `limit` bounds what waits: then calls are refused as overloaded, and the oldest message makes room for the newest
-    (what is repeated supersedes). `patience` bounds a request without calls, in seconds.
+    (what is repeated supersedes). `patience` bounds a request without calls, in seconds. `name`: how log lines call
+    the node.
     """
 
     SLOW = 0.2
@@ -70,8 +71,10 @@ class Link:
         width: int = 2,
         limit: int = 10_000,
         patience: float = 3.0,
+        name: str = "",
     ) -> None:
         self._url = AsciiUrl.from_text(f"{url}/internal")
+        self._whom = f"{name} at {url}" if name else url
         self._sender = sender
         self._client = client
         self._clock = clock
@@ -240,7 +243,7 @@ class Link:
     def _complain(self, down: LinkDown) -> None:
         """Of what does not get better by itself, once in a while: the messages that it keeps back are many."""
         if down.reason == "tls" and self._seldom(down.reason):
-            log.warn("no link to {url} (tls): {why}", url=self._url.to_text(), why=down.detail)
+            log.warn("no link to {whom} (tls): {why}", whom=self._whom, why=down.detail)
         elif down.reason.startswith("http-") and self._seldom(down.reason):
             log.error("{url} answered {reason}", url=self._url.to_text(), reason=down.reason)
 

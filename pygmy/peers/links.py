@@ -38,7 +38,7 @@ class Links:
     ) -> None:
         def lane(client: HTTPClient, width: int, limit: int, patience: float) -> dict[str, Link]:
             return {
-                name: Link(url, sender, secret, client, clock, width=width, limit=limit, patience=patience)
+                name: Link(url, sender, secret, client, clock, width=width, limit=limit, patience=patience, name=name)
                 for name, url in urls.items()
             }
 
