@@ -283,6 +283,7 @@ class NodeService(MultiService):
             self._metrics,
             self._opening,
             (*self._replica_routes(ledger), backup),
+            self._links.riders,
         )
 
     def _order_server(self, ledger: ReplicatedOrders, backup: Route) -> OrderServer:

@@ -7,7 +7,7 @@ from twisted.application.service import Application, IService
 from twisted.logger import Logger
 from twisted.python import usage
 
-from pygmy.clock import count_steadily
+from pygmy.clock import count_steadily, sleep_through_cancelled
 from pygmy.cluster import Role
 from pygmy.datadir import pid_path
 from pygmy.errors import Problem
@@ -37,6 +37,7 @@ def build(options: NodeOptions, build_node: BuildNode | None = None) -> IService
     from twisted.internet import reactor  # noqa: TID251
 
     count_steadily(reactor)
+    sleep_through_cancelled(reactor)
     _tell(options.settings)
     if build_node is None:
         from pygmy.node import make_node
