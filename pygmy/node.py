@@ -59,6 +59,7 @@ def make_node(
     node: Node,
     data: str,
     port: str,
+    alone_since: float,
     books: str | None = None,
     cache: bool = True,
     backups: Schedule | None = None,
@@ -69,10 +70,10 @@ def make_node(
 ) -> IService:
     """A node as a service: starting opens its database and listens on `port` (an endpoint string).
 
-    `data` is the data directory of all nodes, `backups` for replicas only. `tls` is the folder with the certificates
-    of a store that speaks TLS; without one, a node that listens to other machines must be told that it is `insecure`.
-    `listen`: where a front end is reached by people besides. Raises ValueError or OSError, in one line, for what a
-    person can mend.
+    `data` is the data directory of all nodes, `backups` for replicas only. From the moment `alone_since` (`boottime`)
+    on, no other process has been this node. `tls` is the folder with the certificates of a store that speaks TLS;
+    without one, a node that listens to other machines must be told that it is `insecure`. `listen`: where a front end
+    is reached by people besides. Raises ValueError or OSError, in one line, for what a person can mend.
     """
     places = tuple(map(endpoint_from, (port, *listen)))
     check_places(node.name, places[0], places[1:], tls=tls is not None, insecure=insecure)
@@ -86,9 +87,8 @@ def make_node(
     opening = load_books(books) if role is Role.CATALOG else ()
     make_durable(Path(data) / node.name)
     schedule = backups or Schedule()
-    return NodeService(
-        cluster, node, Path(data), port, secrets, opening, cache, schedule, reactor, credentials, listen
-    )
+    common = (cluster, node, Path(data), port, alone_since, secrets, opening, cache, schedule, reactor)
+    return NodeService(*common, credentials, listen)
 
 
 class NodeService(MultiService):
@@ -100,6 +100,7 @@ class NodeService(MultiService):
         node: Node,
         data: Path,
         port: str,
+        alone_since: float,
         secrets: Secrets,
         opening: tuple[NewBook, ...],
         cache: bool,
@@ -109,7 +110,7 @@ class NodeService(MultiService):
         listen: Sequence[str] = (),
     ) -> None:
         super().__init__()
-        self._alone_since = boottime()  # the pid file is locked: no other process is this node
+        self._alone_since = alone_since
         self._cluster = cluster
         self._node = node
         self._data = data
