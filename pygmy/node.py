@@ -142,7 +142,7 @@ class NodeService(MultiService):
         self._listening = Listening(self._resource, port, reactor, credentials, listen)
         self._listening.setServiceParent(self)
         if credentials is not None:
-            Ticking(lambda: warn_of_expiry(credentials, utc_now()), reactor, DAY).setServiceParent(self)
+            Ticking(lambda: warn_of_expiry(credentials, utc_now()), reactor, DAY).setServiceParent(self._listening)
 
     # ---- one-way messages
 

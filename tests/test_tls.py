@@ -192,6 +192,14 @@ async def test_a_certificate_that_has_expired_is_refused_by_both_sides(net):
 
 
 @pytest_twisted.ensureDeferred
+async def test_while_one_ca_takes_the_place_of_another_nodes_of_both_hear_each_other(net):
+    both = credentials("order-0", "another").trusted + credentials().trusted
+    old, new = replace(credentials(), trusted=both), replace(credentials("order-0", "another"), trusted=both)
+    assert await net.call(await net.serve(old), new) == LISTED
+    assert await net.call(await net.serve(replace(new, node="order-0")), old, name="order-0") == LISTED
+
+
+@pytest_twisted.ensureDeferred
 async def test_who_answers_at_a_nodes_place_has_to_be_that_node(net):
     server = await net.serve(credentials("catalog-1"))
     down = await net.call(server, credentials("order-0"), name="catalog-0")
