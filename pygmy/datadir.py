@@ -1,4 +1,4 @@
-"""Where things are in a data directory: DIR/<node>/twistd.pid, its database, log and backups; DIR/admin.token."""
+"""Where things are in a data directory: each node's own folder, the secrets, the certificates."""
 
 import os
 from pathlib import Path
@@ -44,6 +44,21 @@ def backups_path(data: Path, node: str) -> Path:
 def token_path(data: Path) -> Path:
     """The admin token."""
     return data / "admin.token"
+
+
+def tls_path(data: Path) -> Path:
+    """The folder with the certificates of a store that speaks TLS."""
+    return data / "tls"
+
+
+def tls_directory(given: str | None, data: Path) -> Path | None:
+    """The folder that the setting `tls` names (absolute), else that of the data directory if it is there; None: none.
+
+    One that is there and lacks something makes TLS impossible, and not unneeded.
+    """
+    if given is not None:
+        return None if given == "off" else Path(given).absolute()
+    return tls_path(data) if tls_path(data).exists() else None
 
 
 def make_durable(directory: Path) -> None:

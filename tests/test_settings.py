@@ -309,8 +309,8 @@ def test_a_flag_of_a_node_can_be_given_several_times_if_the_setting_can(monkeypa
         role = Role.FRONTEND
 
     options = Options()
-    options.parseOptions(["--listen", "a", "--listen", "b", "--no-cache", "--cache"])
-    assert (options.settings["listen"], options.settings["cache"]) == (("a", "b"), True)
+    options.parseOptions(["--listen", "tcp:1", "--listen", "tcp:2", "--no-cache", "--cache"])
+    assert (options.settings["listen"], options.settings["cache"]) == (("tcp:1", "tcp:2"), True)
 
 
 # ---- the table

@@ -117,6 +117,8 @@ def test_the_builder_gets_what_was_asked_for(tmp_path: Path) -> None:
         "node": Node(Role.CATALOG, 1, "localhost", 5003),
         "data": str(tmp_path),
         "port": "tcp:0",
+        "tls": None,
+        "insecure": False,
         "books": "/books.csv",
         "backups": Schedule(),
     }
@@ -264,11 +266,11 @@ def test_a_node_logs_json_to_stdout_alone_and_a_daemon_which_has_none_to_its_fil
     arguments += ["--log-format", "json"]
     log = tmp_path / "data" / "order-0" / "orders.log"
     (tmp_path / "pygmy.toml").write_text("backups = 3\n")
-    shown = twistd(tmp_path, "--nodaemon", *arguments, PYGMY_XXXXXX="secret")
+    shown = twistd(tmp_path, "--nodaemon", *arguments, PYGMY_QQQQQQQQQQQQQQ="secret")
     assert (shown.returncode, shown.stderr, log.exists()) == (0, "", False)
     told = {entry["message"]: entry for entry in map(json.loads, shown.stdout.splitlines())}
     assert told[f"settings are in {tmp_path}/pygmy.toml"]["node"] == "order-0"
-    assert told["PYGMY_XXXXXX is no setting of Pygmy."]["level"] == "warn"
+    assert told["PYGMY_QQQQQQQQQQQQQQ is no setting of Pygmy."]["level"] == "warn"
     assert any("Site starting on" in message for message in told)
     daemon = twistd(tmp_path, *arguments)
     assert (daemon.returncode, daemon.stdout, daemon.stderr) == (0, "", "")

@@ -94,7 +94,7 @@ async def start_node(reactor: Any, store: Store, node: Node) -> bool:
     output, errors, code = await getProcessOutputAndValue(executable, arguments, env=dict(os.environ))
     deadline = reactor.seconds() + START_SECONDS
     while code == 0 and store.process(node) is not None and reactor.seconds() < deadline:
-        if await condition(reactor, node) is not None:
+        if await condition(reactor, store, node) is not None:
             say(f"{node.name} is up at {node.url} (process {store.process(node)}).")
             return True
         await pause(reactor)

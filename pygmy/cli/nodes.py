@@ -15,9 +15,9 @@ from pygmy.cli.calling import Settings
 from pygmy.cli.options import BadSettings
 from pygmy.cli.terminal import printable
 from pygmy.cluster import Cluster, ClusterError, Node, load_cluster
-from pygmy.datadir import data_directory, log_path, pid_path
+from pygmy.datadir import data_directory, log_path, pid_path, tls_directory
 from pygmy.pidfile import running
-from pygmy.settings import Flags, Setting, Written, for_role
+from pygmy.settings import Flags, Setting, Values, Written, for_role
 
 LAST_LINES = 8
 PLACES = ("config", "cluster", "data")  # which store it is
@@ -27,7 +27,7 @@ class Store(Struct, frozen=True):
     """A cluster and where its data is, and how its nodes are to be started.
 
     `flags`: the settings that were given as options; `settings_file`: the pygmy.toml that was read; `log_file`: the
-    setting `log-file`.
+    setting `log-file`; `ca`: the file that says which certificates are believed, "" where nodes speak no TLS.
     """
 
     cluster: Cluster
@@ -36,6 +36,7 @@ class Store(Struct, frozen=True):
     flags: Flags = {}
     settings_file: Path | None = None
     log_file: str | None = None
+    ca: str = ""
 
     def command(self, node: Node, *, daemon: bool) -> list[str]:
         """The command line that starts a node.
@@ -90,8 +91,24 @@ def load_store(settings: Settings) -> Store:
         cluster = load_cluster(values["cluster"])
     except ClusterError as error:
         raise click.UsageError(str(error)) from None
+    data = data_directory(values["data"])
+    ca = _ca(values, data)
+    if ca:
+        cluster = cluster.secured()
     log_file = values["log-file"] if "log-file" in values.all else None
-    return Store(cluster, values["cluster"], data_directory(values["data"]), settings.flags, values.file, log_file)
+    return Store(cluster, values["cluster"], data, settings.flags, values.file, log_file, ca)
+
+
+def _ca(values: Values, data: Path) -> str:
+    """Whom to believe to be a node; "": this store's nodes speak no TLS.
+
+    Where there are no certificates of nodes, a CA that was named tells that of nodes which run elsewhere.
+    """
+    folder = tls_directory(values["tls"], data)
+    if folder is not None:
+        return str(folder / "ca.pem")
+    opens = "insecure-network" in values.all
+    return "" if opens or values["ca"] is None else str(values["ca"])
 
 
 def _words(setting: Setting, written: Written) -> Iterator[str]:

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable
 
 YES = ("yes", "true", "on", "1")
+OFF = "off"
 NO = ("no", "false", "off", "0")
 FRONT_END_PORT = 5002
 MOST_SECONDS = 3600
@@ -32,6 +33,18 @@ def directory_from(text: str) -> str:
     if os.path.exists(path) and not os.path.isdir(path):
         raise ValueError("expected a directory.")
     return path
+
+
+def folder_from(text: str) -> str:
+    """The path of a directory, or that there is none."""
+    return OFF if text in ("", OFF) else directory_from(text)
+
+
+def endpoint_from(text: str) -> str:
+    """A Twisted endpoint string."""
+    from pygmy.tls.places import endpoint_from as read  # which takes longer to import than most commands to run
+
+    return read(text)
 
 
 def switch_from(text: str) -> bool:
@@ -84,8 +97,9 @@ def logs_kept_from(text: str) -> int:
 
 
 def server_from(text: str) -> str:
-    """The URL of HOST, HOST:PORT, [IPv6] or [IPv6]:PORT, with or without http:// in front."""
-    bare = text.removeprefix("http://").rstrip("/")
+    """The URL of HOST, HOST:PORT, [IPv6] or [IPv6]:PORT, with or without http:// or https:// in front."""
+    scheme = "https" if text.startswith("https://") else "http"
+    bare = text.removeprefix(f"{scheme}://").rstrip("/")
     host, bracket, rest = bare.partition("]") if bare.startswith("[") else (bare, "", "")
     if not bracket:
         host, colon, rest = bare.partition(":")
@@ -94,4 +108,4 @@ def server_from(text: str) -> str:
     proper = host and not set(host) & set("/@?# ") and rest[:1] in ("", ":")
     if not (proper and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
         raise ValueError(f"expected HOST or HOST:PORT, such as localhost:{FRONT_END_PORT}.")
-    return f"http://{host}{bracket}:{port}"
+    return f"{scheme}://{host}{bracket}:{port}"

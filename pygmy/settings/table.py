@@ -13,7 +13,10 @@ from pygmy.cluster import Role
 from pygmy.datadir import DEFAULT, STDOUT
 from pygmy.schedule import Schedule, hours_from, kept_from
 from pygmy.settings.parsing import (
+    OFF,
     directory_from,
+    endpoint_from,
+    folder_from,
     logs_kept_from,
     megabytes_from,
     one_of,
@@ -79,7 +82,7 @@ REPLICAS = frozenset((Role.CATALOG, Role.ORDER))
 NODES = frozenset(Role)
 OPENING = frozenset(("up", "start"))  # commands that start nodes
 CHOOSING = frozenset(("start", "stop", "backup", "restore", "force-view"))  # that name nodes
-PLACED = OPENING | CHOOSING | {"audit"}  # that look into the data directory
+PLACED = OPENING | CHOOSING | {"audit", "certs"}  # that look into the data directory
 SHOPKEEPING = frozenset(("orders", "restock", "price", "add", "remove", "audit", "backup", "force-view"))
 
 TABLE: tuple[Setting, ...] = (
@@ -93,7 +96,7 @@ TABLE: tuple[Setting, ...] = (
     ),
     Setting(
         *("cluster", path_from, None, "The cluster file.", "FILE"),
-        commands=CHOOSING | {"up"},
+        commands=CHOOSING | {"up", "certs"},
         roles=NODES,
         unset="five nodes on localhost",
         path=True,
@@ -143,6 +146,27 @@ TABLE: tuple[Setting, ...] = (
         roles=REPLICAS,
     ),
     Setting(
+        *("tls", folder_from, None, "The folder with this store's certificates; off: no TLS.", "DIR"),
+        commands=OPENING | CHOOSING | {"certs"},
+        roles=NODES,
+        unset="DATA/tls, if it is there",
+        path=True,
+        words=(OFF,),
+    ),
+    Setting(
+        *("insecure-network", switch_from, "no", "Let nodes without TLS be reached by other machines.", ""),
+        commands=OPENING,
+        roles=NODES,
+        switch=True,
+    ),
+    Setting(
+        *("listen", endpoint_from, None, "A further endpoint for people, such as tcp:8080.", "ENDPOINT"),
+        commands=OPENING,
+        roles=FRONTENDS,
+        unset="none",
+        many=True,
+    ),
+    Setting(
         *("log-format", one_of(*FORMATS), "text", "How nodes log: lines for people (text), or JSON.", "FORMAT"),
         commands=OPENING,
         roles=NODES,
@@ -170,6 +194,12 @@ TABLE: tuple[Setting, ...] = (
         commands=frozenset((PYGMY,)),
         aliases=("frontend_server",),
         variables=("PYGMY_FRONTEND",),
+    ),
+    Setting(
+        *("ca", path_from, None, "The certificate of the CA that is believed.", "FILE"),
+        commands=frozenset((PYGMY,)),
+        unset="DATA/tls/ca.pem, if it is there",
+        path=True,
     ),
     Setting(
         *("timeout", seconds_from, "10", "Seconds to wait for an answer.", "SECONDS"),

@@ -58,6 +58,8 @@ def build(options: NodeOptions, build_node: BuildNode | None = None) -> IService
             node=options.node,
             data=str(options.data),
             port=options.port,
+            tls=options.tls,
+            insecure=options.settings["insecure-network"],
             alone_since=alone_since,
             **special(options),
             reactor=reactor,
@@ -81,7 +83,7 @@ def special(options: NodeOptions) -> dict[str, Any]:
     settings = options.settings
     match options.role:
         case Role.FRONTEND:
-            return {"cache": settings["cache"]}
+            return {"cache": settings["cache"], "listen": settings["listen"]}
         case Role.CATALOG:
             return {"books": settings["books"], "backups": schedule(settings)}
         case Role.ORDER:
