@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 import pygmy
-from pygmy.cli import audit, backup, books, completion, config, daemons, drill, forcing, restore, status, up
+from pygmy.cli import audit, backup, books, certs, completion, config, daemons, drill, forcing, restore, status, up
 from pygmy.cli.calling import Settings
 from pygmy.cli.options import given, options_of
 from pygmy.settings import for_command
@@ -50,6 +50,7 @@ for command in (
     daemons.stop,
     backup.backup,
     restore.restore,
+    certs.certs,
     forcing.force_view,
     config.config,
     drill.drill,
