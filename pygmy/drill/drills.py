@@ -90,7 +90,7 @@ def return_order(stage: Stage) -> None:
 def _return(stage: Stage, name: str, other: str) -> None:
     stage.open_doors()
     stage.kill(name)
-    stage.removed(name, other, "removed from its view")
+    stage.removed(name, other, "tier noticed")
     stage.goes_on("buy", "lookup")
     log = stage.store.mark(name)
     stage.start(name)
@@ -111,8 +111,8 @@ def heartbeats(stage: Stage) -> None:
     """Heartbeats notice a dead server: detected, masked, recovered."""
     stage.open_doors()
     stage.kill("catalog-1")
-    stage.noticed("catalog-1", "detect, front end")
-    stage.removed("catalog-1", "catalog-0", "detect, tier")
+    stage.noticed("catalog-1", "front end noticed")
+    stage.removed("catalog-1", "catalog-0", "tier noticed")
     stage.goes_on("buy", "lookup", text="the death is masked: what is asked for after it is answered", again="masked")
     stage.start("catalog-1")
     stage.running("catalog-1", time="recovered")
@@ -126,7 +126,7 @@ def freeze(stage: Stage) -> None:
     # Who asks it while it is frozen is answered when it thaws, if at all: with what is true then, or not.
     stage.traffic.add(("lookup",), 3, 4.0, ["catalog-1"], insist=False)
     stage.freeze("catalog-1")
-    stage.removed("catalog-1", "catalog-0", "removed from its view")
+    stage.removed("catalog-1", "catalog-0", "tier noticed")
     stage.goes_on("buy", "search", "lookup", wait="longest wait")
     stage.calm()
     stage.thaw("catalog-1")
@@ -270,7 +270,7 @@ def restore_backup(stage: Stage) -> None:
     stage.say(f"back up catalog-0 (up to batch {made['head']})", "info")
     stage.calm()
     stage.kill("catalog-0")
-    stage.removed("catalog-0", "catalog-1", "removed from its view")
+    stage.removed("catalog-0", "catalog-1", "tier noticed")
     for path in (stage.store.data / "catalog-0").glob("catalog.sqlite*"):
         path.unlink()
     node = stage.store.cluster.node("catalog-0")

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from pygmy.checker.history import Logged, Record, Stock
 from pygmy.cluster import Role
 from pygmy.database import log, rows
-from pygmy.messages.operations import Book, Order, Tier
+from pygmy.messages.operations import Book, MarkReconciled, Order, Tier
 from pygmy.messages.replication import Batch
 from pygmy.private import PrivateStore
 
@@ -46,6 +46,17 @@ def copies(store: PrivateStore, without: Collection[str] = ()) -> list[Copy]:
         tier: Tier = "catalog" if node.role is Role.CATALOG else "order"
         found.append(read_copy(store.data / node.name / f"{tier}.sqlite", node.name, tier))
     return found
+
+
+def without_marks(copy: Copy) -> Copy:
+    """The copy without the batches at its end that only move the reconciler's mark.
+
+    One whose node was stopped before another's may lack them: the other one goes on, and the mark moves by itself.
+    """
+    batches = copy.batches
+    while batches and all(isinstance(entry.operation, MarkReconciled) for entry in batches[-1].entries):
+        batches = batches[:-1]
+    return copy._replace(batches=batches)
 
 
 def compare(found: list[Copy]) -> Iterator[str]:

@@ -10,7 +10,7 @@ from typing import Any
 import pygmy
 from pygmy.checker import Verdict
 from pygmy.drill.run import Result, Settings
-from pygmy.drill.traffic import Request
+from pygmy.drill.traffic import GLANCE, Request
 from pygmy.drill.watch import Stay
 
 
@@ -57,7 +57,7 @@ def drill_report(result: Result) -> dict[str, Any]:
         "done": [{"at": round(event.at - result.began, 3), "what": event.text} for event in result.events],
         "promises": [{"promise": one.text, "kept": one.kept, "seen": one.seen} for one in result.promises],
         "times": {name: round(seconds, 3) for name, seconds in result.times.items()},
-        "requests": {kind: _figures(result, kind) for kind in ("lookup", "search", "buy")},
+        "requests": {kind: _figures(result, kind) for kind in ("lookup", "search", "buy", GLANCE)},
         "nodes": {name: [_stay(stay, result.began) for stay in stays] for name, stays in result.stays.items()},
         "checker": None if result.verdict is None else _verdict(result.verdict),
     }

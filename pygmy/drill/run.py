@@ -15,7 +15,7 @@ from pygmy.checker import Verdict, check
 from pygmy.checker.history import load
 from pygmy.datadir import log_path
 from pygmy.drill.drills import Drill
-from pygmy.drill.harvest import compare, copies, records
+from pygmy.drill.harvest import compare, copies, records, without_marks
 from pygmy.drill.history import Recorder, now
 from pygmy.drill.stage import Event, Promise, Stage
 from pygmy.drill.traffic import Diary, Request, Traffic, Try, shelves
@@ -164,7 +164,7 @@ class Performance:
         seen = "; ".join(problems[:3]) or f"sound: {looked}"
         more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
         stage.promise("every answer was true, by the logs (the checker)", not problems, seen + more)
-        different = list(compare(found))
+        different = list(compare(list(map(without_marks, found))))
         stage.promise("all copies are the same", not different, "; ".join(different[:2]) or f"{len(found)} copies")
 
     def _result(self, stage: Stage, seconds: float) -> Result:

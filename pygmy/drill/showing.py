@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pygmy.drill.run import Result
-from pygmy.drill.traffic import Request
+from pygmy.drill.traffic import GLANCE, Request
 from pygmy.drill.watch import Stay
 from pygmy.drill.wire import OUTCOMES
 from pygmy.pages import Cell, Facts, Figure, Mark, Page, Panel, Points, Section, Spans, Stack, Table, Text
@@ -15,7 +15,7 @@ from pygmy.pages.page import Part
 BIN = 0.25  # seconds
 MOST_POINTS = 500
 COLOURS = dict(zip(OUTCOMES, ("good", "warn", "3", "bad", "7"), strict=True))
-KINDS = {"lookup": "0", "search": "6", "buy": "1"}
+KINDS = {"lookup": "0", "search": "6", "buy": "1", GLANCE: "3"}
 
 
 def page(results: Sequence[Result], report: Mapping[str, Any]) -> Page:

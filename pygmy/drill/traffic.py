@@ -18,6 +18,7 @@ from pygmy.drill.wire import ANSWERED, NONE, WRONG, Said, Wire
 from pygmy.messages.operations import Line, NoSuchBook, Ordered, OutOfRange, Sell
 from pygmy.private import Headers, PrivateStore
 
+GLANCE = "glance"  # what clients do who do not insist, at one node
 AGAIN = 0.05  # seconds before the next try
 TOPICS = ("fiction", "cookery", "travel")
 READING, BUYING = ("lookup", "lookup", "lookup", "lookup", "search"), ("buy",)
@@ -136,6 +137,7 @@ class Client:
     ) -> Iterator[tuple[float, Said]]:
         """Tries until one is answered, each with when it began. After one that is not the next door is tried."""
         first = now()
+        kind = kind if self._patience else GLANCE
         for tries in itertools.count(1):
             begun = now()
             door = self._door

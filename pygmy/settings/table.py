@@ -82,7 +82,7 @@ REPLICAS = frozenset((Role.CATALOG, Role.ORDER))
 NODES = frozenset(Role)
 OPENING = frozenset(("up", "start"))  # commands that start nodes
 CHOOSING = frozenset(("start", "stop", "backup", "restore", "force-view"))  # that name nodes
-PLACED = OPENING | CHOOSING | {"audit", "certs"}  # that look into the data directory
+PLACED = OPENING | CHOOSING | {"audit", "certs", "trace"}  # that look into the data directory
 SHOPKEEPING = frozenset(("orders", "restock", "price", "add", "remove", "audit", "backup", "force-view"))
 
 # fmt: off
@@ -97,7 +97,7 @@ TABLE: tuple[Setting, ...] = (
     ),
     Setting(
         "cluster", path_from, None, "The cluster file.", "FILE",
-        commands=CHOOSING | {"up", "certs"},
+        commands=CHOOSING | {"up", "certs", "trace"},
         roles=NODES,
         unset="five nodes on localhost",
         path=True,
@@ -168,7 +168,7 @@ TABLE: tuple[Setting, ...] = (
     ),
     Setting(
         "log-file", path_from, None, "Where a node logs; {node} stands for its name; -: stdout.", "FILE",
-        commands=OPENING,
+        commands=OPENING | {"trace"},
         roles=NODES,
         unset="DATA/<node>/*.log",
         path=True,
