@@ -120,6 +120,7 @@ class OrderServer(MultiService):
         result, sold = await self._sell(buy, request_id)
         recorded = await self._record(buy.op_id, order_of(sold, result, buy.basket))
         if isinstance(recorded.outcome, Ordered):
+            _tell(recorded.outcome.order, result, recorded, request_id)
             return recorded.outcome.order
         raise refusal(recorded.outcome) or Problem(500, "Internal error", "The order log's answer does not fit.")
 
@@ -188,6 +189,17 @@ def _same_request(buy: Buy, order: Order) -> Order:
     if asked != [(line.item, line.quantity) for line in order.lines] or buy.basket != order.basket:
         raise key_reused()
     return order
+
+
+def _tell(order: Order, sold: Result, recorded: Result, request_id: str) -> None:
+    """By which request the order came to be, and where to find it in both logs: `pygmy trace` begins here."""
+    log.info(
+        "order {order}: sold in batch {sold}, written in batch {written}",
+        order=order.order_id,
+        sold=f"{sold.epoch}-{sold.seq}",
+        written=f"{recorded.epoch}-{recorded.seq}",
+        rid=request_id,
+    )
 
 
 def _lines(buy: Buy) -> str:

@@ -18,6 +18,8 @@ from msgspec.structs import replace
 
 from pygmy.checker.__main__ import main as check_file
 from pygmy.cluster import parse_cluster
+from pygmy.drill.answers import book_of, order_of, outcome_of, request_of
+from pygmy.drill.harvest import Copy, compare
 from pygmy.messages.operations import (
     AddBook,
     Book,
@@ -35,9 +37,7 @@ from pygmy.messages.replication import Batch
 from pygmy.routes.outcomes import out_of_stock
 from pygmy.web.contract import BasketBody, BuyBody, ChangeBody, NewBookBody, book_body, etag, order_body
 from pygmy.web.numbers import exact, from_number
-from tests.chaos.answers import book_of, order_of, outcome_of, request_of
 from tests.chaos.gaps import gaps_after, longest_gap, percentile
-from tests.chaos.harvest import Copy, compare
 from tests.chaos.run import Report, Settings, run
 from tests.chaos.schedule import KINDS, Fault, schedule
 from tests.support.processes import LONGEST, PROJECT, Reply, until

@@ -5,7 +5,22 @@ from typing import Any
 import click
 
 import pygmy
-from pygmy.cli import audit, backup, bench, books, completion, config, daemons, forcing, restore, status, up
+from pygmy.cli import (
+    audit,
+    backup,
+    bench,
+    books,
+    certs,
+    completion,
+    config,
+    daemons,
+    drill,
+    forcing,
+    restore,
+    status,
+    trace,
+    up,
+)
 from pygmy.cli.calling import Settings
 from pygmy.cli.options import given, options_of
 from pygmy.settings import for_command
@@ -26,6 +41,8 @@ def main(ctx: click.Context, /, as_json: bool, **options: Any) -> None:
     pygmy lookup 1, pygmy buy 1   look at a book, buy it
     pygmy status                  how the nodes are
     pygmy audit                   whether its data is sound
+    pygmy drill                   pull the plug on a store of its own, and look
+    pygmy trace 1                 the way of an order through all nodes
 
     Exit codes: 0 done, 2 usage, 3 not found, 4 out of stock, 69 store unavailable, 75 outcome unknown.
     """
@@ -49,9 +66,12 @@ for command in (
     daemons.stop,
     backup.backup,
     restore.restore,
+    certs.certs,
     forcing.force_view,
     bench.bench,
     config.config,
+    drill.drill,
+    trace.trace,
     completion.completion,
 ):
     main.add_command(command)

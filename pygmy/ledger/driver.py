@@ -20,10 +20,11 @@ from pygmy.database import Boot, Located, Store
 from pygmy.errors import Problem, outcome_unknown, overloaded, unavailable
 from pygmy.ledger import told
 from pygmy.ledger.seam import Condition, Peer
+from pygmy.ledger.trail import Trail
 from pygmy.messages.internal import Invalidate, Invalidated, OneWay
 from pygmy.messages.operations import Operation, RecordForced, Result
 from pygmy.messages.register import FoundingMessage, RegisterRequest
-from pygmy.messages.replication import Batch, Grant, Heartbeat, Version
+from pygmy.messages.replication import Ack, Batch, Grant, Heartbeat, Version
 from pygmy.peers import Links
 from pygmy.replication.effects import (
     Abandon,
@@ -72,6 +73,7 @@ class _Asked(Struct):
     op_id: str
     operation: Operation
     waiter: Deferred[Result]
+    since: float
 
 
 class Driver:
@@ -127,6 +129,7 @@ class Driver:
         self._asked: dict[int, _Asked] = {}
         self._closing: list[tuple[frozenset[int], Deferred[None]]] = []
         self._closed = False
+        self._trail = Trail(now)
         self._beat = LoopingCall(self._tick)
         self._beat.clock = clock
 
@@ -167,6 +170,8 @@ class Driver:
         """A one-way message arrived."""
         if isinstance(message, Invalidate | RegisterRequest | FoundingMessage):
             return  # for front ends, or for the node's voter
+        if isinstance(message, Ack):
+            self._trail.acked(sender, message.version)
         self._input(self.replica.receive, sender, message)
         if isinstance(message, Invalidated):
             self._look_at_invalidations()
@@ -182,7 +187,7 @@ class Driver:
         self._ticket += 1
         ticket = self._ticket
         waiter: Deferred[Result] = Deferred(lambda _: self._forget(ticket))
-        self._asked[ticket] = _Asked(op_id, operation, waiter)
+        self._asked[ticket] = _Asked(op_id, operation, waiter, self._now())
         self._look_up(ticket)
         return waiter
 
@@ -295,6 +300,7 @@ class Driver:
     def _answer(self, effect: Answer) -> None:
         asked = self._asked.pop(effect.ticket, None)
         if asked is not None:
+            self._trail.chosen((effect.result.epoch, effect.result.seq), asked.since)
             asked.waiter.callback(effect.result)
 
     def _abandon(self, effect: Abandon) -> None:
@@ -363,6 +369,9 @@ class Driver:
             case Heartbeat() | Grant():
                 for name in effect.to:
                     self._send_beat(name, effect.message)
+            case Ack(version=version):
+                self._trail.acknowledge(version, effect.to[0])
+                self._links.tell(effect.to, effect.message)
             case _:
                 self._links.tell(effect.to, effect.message)
 
@@ -381,6 +390,10 @@ class Driver:
     def _commit(self, effect: StoreEffect) -> None:
         """P6 (and P5 at the owner): commit, invalidate, acknowledge."""
         chain = self._store.commit(effect.cut, effect.batches, effect.changes)
+        if effect.batches:
+            newest = effect.batches[-1]
+            self._trail.begun(newest)
+            chain.addCallback(lambda _: self._trail.stored(newest.version))
         chain.addCallback(lambda _: self._invalidated(effect.invalidations))
         chain.addCallback(lambda _: self._input(self.replica.stored, effect.token))
         chain.addErrback(self._fail_stop)

@@ -106,9 +106,10 @@ def _named(figure: Figure) -> Iterator[tuple[str, str]]:
 def _marks(figure: Figure) -> str:
     if not figure.marks:
         return ""
+    unit = " s" if figure.x == "seconds" else ""
     words = "".join(
         f'<li class="c-{escape(mark.colour)}"><b>{order}</b> {escape(mark.text)}'
-        f" <small>{escape(number(round(mark.x, 2)))}</small></li>"
+        f" <small>{escape(number(round(mark.x, 2)))}{escape(unit)}</small></li>"
         for order, mark in enumerate(figure.marks, 1)
     )
     return f'<ul class="marks">{words}</ul>'

@@ -21,6 +21,7 @@ from twisted.web.iweb import IResponse
 from pygmy.errors import Problem, overloaded
 from pygmy.messages.internal import Answer, AnswerBody, Call, CallBody, OneWay, OutgoingEnvelope, Refused
 from pygmy.peers.client import AsciiUrl, LinkDown, bounded, link_down, read_body
+from pygmy.tls.seldom import Seldom
 
 log = Logger()
 
@@ -53,7 +54,8 @@ class Link:
     `width` requests may be out; what comes meanwhile gathers. A request that has been out for `SLOW` seconds gives
     its place to another (up to `width * MOST`), so that calls which take their time do not hold up the rest.
     `limit` bounds what waits: then calls are refused as overloaded, and the oldest message makes room for the newest
-    (what is repeated supersedes). `patience` bounds a request without calls, in seconds.
+    (what is repeated supersedes). `patience` bounds a request without calls, in seconds. `name`: how log lines call
+    the node.
     """
 
     SOUND = 1.0
@@ -73,9 +75,11 @@ class Link:
         width: int = 2,
         limit: int = 10_000,
         patience: float = 3.0,
+        name: str = "",
         arrived: Callable[[OneWay], None] = lambda message: None,
     ) -> None:
         self._url = AsciiUrl.from_text(f"{url}/internal")
+        self._whom = f"{name} at {url}" if name else url
         self._sender = sender
         self._client = client
         self._clock = clock
@@ -97,6 +101,7 @@ class Link:
         self._urgent = False  # something that waits for a place should have gone already
         self._later: IDelayedCall | None = None
         self._closed = False
+        self._seldom = Seldom(clock.seconds)
 
     def send(self, message: OneWay | Raw, within: float = 0.0) -> None:
         """Send one way. Lost if its request fails or the queue is full: the protocol repeats.
@@ -264,11 +269,17 @@ class Link:
     def _ended(self, calls: Iterable[int], result: Failure | None) -> None:
         """Whatever has no answer now gets none."""
         down = link_down(result) if isinstance(result, Failure) else LinkDown("lost", sent=True)
-        if down.reason.startswith("http-"):
-            log.error("{url} answered {reason}", url=self._url.to_text(), reason=down.reason)
+        self._complain(down)
         for number in calls:
             if number in self._calls:
                 self._fail(number, down)
+
+    def _complain(self, down: LinkDown) -> None:
+        """Of what does not get better by itself, once in a while: the messages that it keeps back are many."""
+        if down.reason == "tls" and self._seldom(down.reason):
+            log.warn("no link to {whom} (tls): {why}", whom=self._whom, why=down.detail)
+        elif down.reason.startswith("http-") and self._seldom(down.reason):
+            log.error("{url} answered {reason}", url=self._url.to_text(), reason=down.reason)
 
     # ---- ends of a call
 

@@ -10,11 +10,25 @@ from typing import Any
 from msgspec import Struct
 
 from pygmy.cluster import Role
-from pygmy.datadir import DEFAULT
+from pygmy.datadir import DEFAULT, STDOUT
 from pygmy.schedule import Schedule, hours_from, kept_from
-from pygmy.settings.parsing import directory_from, path_from, seconds_from, server_from, switch_from, text_from
+from pygmy.settings.parsing import (
+    OFF,
+    directory_from,
+    endpoint_from,
+    folder_from,
+    logs_kept_from,
+    megabytes_from,
+    one_of,
+    path_from,
+    seconds_from,
+    server_from,
+    switch_from,
+    text_from,
+)
 
 PYGMY = "pygmy"  # the options that stand before the command
+FORMATS = ("text", "json")  # what pygmy.logs knows
 CONFIG = "config"  # the command that shows every setting, and so takes every one
 
 Written = str | bool | tuple[str, ...]  # a setting as it is given: its text, whether it is on, or every text of it
@@ -68,12 +82,13 @@ REPLICAS = frozenset((Role.CATALOG, Role.ORDER))
 NODES = frozenset(Role)
 OPENING = frozenset(("up", "start"))  # commands that start nodes
 CHOOSING = frozenset(("start", "stop", "backup", "restore", "force-view"))  # that name nodes
-PLACED = OPENING | CHOOSING | {"audit"}  # that look into the data directory
+PLACED = OPENING | CHOOSING | {"audit", "certs", "trace"}  # that look into the data directory
 SHOPKEEPING = frozenset(("orders", "restock", "price", "add", "remove", "audit", "backup", "force-view"))
 
+# fmt: off
 TABLE: tuple[Setting, ...] = (
     Setting(
-        *("config", path_from, None, "The settings file.", "FILE"),
+        "config", path_from, None, "The settings file.", "FILE",
         commands=PLACED | {PYGMY},
         roles=NODES,
         unset="DATA/pygmy.toml, else ./pygmy.toml",
@@ -81,73 +96,118 @@ TABLE: tuple[Setting, ...] = (
         in_file=False,
     ),
     Setting(
-        *("cluster", path_from, None, "The cluster file.", "FILE"),
-        commands=CHOOSING | {"up"},
+        "cluster", path_from, None, "The cluster file.", "FILE",
+        commands=CHOOSING | {"up", "certs", "trace"},
         roles=NODES,
         unset="five nodes on localhost",
         path=True,
     ),
     Setting(
-        *("data", directory_from, DEFAULT, "The data directory.", "DIR"),
+        "data", directory_from, DEFAULT, "The data directory.", "DIR",
         commands=PLACED,
         roles=NODES,
         path=True,
     ),
     Setting(
-        *("node", text_from, "0", "Which node of its tier this is: 0, 1, ... or its full name.", "NODE"),
+        "node", text_from, "0", "Which node of its tier this is: 0, 1, ... or its full name.", "NODE",
         roles=NODES,
     ),
     Setting(
-        *("port", text_from, None, "A Twisted endpoint to listen on.", "ENDPOINT"),
+        "port", text_from, None, "A Twisted endpoint to listen on.", "ENDPOINT",
         roles=NODES,
         unset="the cluster file's port",
     ),
     Setting(
-        *("books", path_from, None, "The stock that an empty catalog opens with (JSON or CSV).", "FILE"),
+        "books", path_from, None, "The stock that an empty catalog opens with (JSON or CSV).", "FILE",
         commands=OPENING,
         roles=CATALOGS,
         unset="seven books",
         path=True,
     ),
     Setting(
-        *("cache", switch_from, "yes", "Whether front ends keep caches.", ""),
+        "cache", switch_from, "yes", "Whether front ends keep caches.", "",
         commands=OPENING,
         roles=FRONTENDS,
         switch=True,
     ),
     Setting(
-        *(
-            "backup-hours",
-            hours_from,
-            f"{Schedule().hours:g}",
-            "Hours between two backups; 0: none.",
-            "HOURS",
-        ),
+        "backup-hours", hours_from, f"{Schedule().hours:g}", "Hours between two backups; 0: none.", "HOURS",
         commands=OPENING,
         roles=REPLICAS,
     ),
     Setting(
-        *("backups", kept_from, str(Schedule().kept), "How many backups each replica keeps.", "N"),
+        "backups", kept_from, str(Schedule().kept), "How many backups each replica keeps.", "N",
         commands=OPENING,
         roles=REPLICAS,
     ),
     Setting(
-        *("frontend-server", server_from, "localhost:5002", "The front end to talk to.", "HOST[:PORT]"),
+        "tls", folder_from, None, "The folder with this store's certificates; off: no TLS.", "DIR",
+        commands=OPENING | CHOOSING | {"certs"},
+        roles=NODES,
+        unset="DATA/tls, if it is there",
+        path=True,
+        words=(OFF,),
+    ),
+    Setting(
+        "insecure-network", switch_from, "no", "Let nodes without TLS be reached by other machines.", "",
+        commands=OPENING,
+        roles=NODES,
+        switch=True,
+    ),
+    Setting(
+        "listen", endpoint_from, None, "A further endpoint for people, such as tcp:8080.", "ENDPOINT",
+        commands=OPENING,
+        roles=FRONTENDS,
+        unset="none",
+        many=True,
+    ),
+    Setting(
+        "log-format", one_of(*FORMATS), "text", "How nodes log: lines for people (text), or JSON.", "FORMAT",
+        commands=OPENING,
+        roles=NODES,
+    ),
+    Setting(
+        "log-file", path_from, None, "Where a node logs; {node} stands for its name; -: stdout.", "FILE",
+        commands=OPENING | {"trace"},
+        roles=NODES,
+        unset="DATA/<node>/*.log",
+        path=True,
+        words=(STDOUT,),
+    ),
+    Setting(
+        "log-max-mb", megabytes_from, "100", "Megabytes at which a log is turned over; 0: never.", "MB",
+        commands=OPENING,
+        roles=NODES,
+    ),
+    Setting(
+        "log-keep", logs_kept_from, "5", "How many logs that were turned over are kept.", "N",
+        commands=OPENING,
+        roles=NODES,
+    ),
+    Setting(
+        "frontend-server", server_from, "localhost:5002", "The front end to talk to.", "HOST[:PORT]",
         commands=frozenset((PYGMY, "bench")),
         aliases=("frontend_server",),
         variables=("PYGMY_FRONTEND",),
     ),
     Setting(
-        *("timeout", seconds_from, "10", "Seconds to wait for an answer.", "SECONDS"),
+        "ca", path_from, None, "The certificate of the CA that is believed.", "FILE",
+        commands=frozenset((PYGMY,)),
+        unset="DATA/tls/ca.pem, if it is there",
+        path=True,
+    ),
+    Setting(
+        "timeout", seconds_from, "10", "Seconds to wait for an answer.", "SECONDS",
         commands=frozenset((PYGMY,)),
     ),
     Setting(
-        *("token-file", path_from, None, "Where the admin token is.", "FILE"),
+        "token-file", path_from, None, "Where the admin token is.", "FILE",
         commands=SHOPKEEPING,
         unset="DATA/admin.token",
         path=True,
     ),
 )
+# fmt: on
 
 
 def setting(key: str) -> Setting:

@@ -14,6 +14,7 @@ from pygmy.errors import Problem
 from pygmy.pidfile import PidFile
 from pygmy.schedule import Schedule
 from pygmy.settings import Values
+from pygmy.tap.logging import plan_of
 from pygmy.tap.options import NodeOptions, describe, one_line
 from pygmy.tap.process import NodeProcess
 
@@ -57,11 +58,13 @@ def build(options: NodeOptions, build_node: BuildNode | None = None) -> IService
             node=options.node,
             data=str(options.data),
             port=options.port,
+            tls=options.tls,
+            insecure=options.settings["insecure-network"],
             alone_since=alone_since,
             **special(options),
             reactor=reactor,
         )
-        return NodeProcess(node, options.node, options.data, pid_file, reactor)
+        return NodeProcess(node, options.node.name, pid_file, plan_of(options), reactor)
     except (OSError, ValueError, Problem) as error:
         pid_file.release()
         raise usage.UsageError(describe(error)) from None
@@ -80,7 +83,7 @@ def special(options: NodeOptions) -> dict[str, Any]:
     settings = options.settings
     match options.role:
         case Role.FRONTEND:
-            return {"cache": settings["cache"]}
+            return {"cache": settings["cache"], "listen": settings["listen"]}
         case Role.CATALOG:
             return {"books": settings["books"], "backups": schedule(settings)}
         case Role.ORDER:

@@ -10,6 +10,8 @@ from typing import Any
 from urllib.parse import quote
 
 from pygmy.checker.history import Orders, Page, Read, Write
+from pygmy.drill.answers import book_of, order_of, outcome_of, request_of
+from pygmy.drill.history import Recorder, now
 from pygmy.messages.operations import (
     AddBook,
     Book,
@@ -27,8 +29,6 @@ from pygmy.messages.operations import (
     SoldOut,
 )
 from pygmy.private import LONGEST, Reply
-from tests.chaos.answers import book_of, order_of, outcome_of, request_of
-from tests.chaos.history import Recorder, now
 from tests.chaos.store import Store
 
 TOPICS = ("fiction", "cookery")

@@ -10,8 +10,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 
 from pygmy.cluster import Role
+from pygmy.drill.history import now
 from pygmy.private.proxies import Rule
-from tests.chaos.history import now
 from tests.chaos.schedule import Fault
 from tests.chaos.store import Store
 

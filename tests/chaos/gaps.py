@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.chaos.history import now
+from pygmy.drill.history import now
 from tests.support.processes import LONGEST, Processes, ask, until
 
 WINDOW = 10.0

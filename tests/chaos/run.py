@@ -11,11 +11,11 @@ from msgspec import Struct
 
 from pygmy.checker import check
 from pygmy.checker.history import load
+from pygmy.drill.harvest import compare, copies, records
+from pygmy.drill.history import Recorder, now
 from tests.chaos.clients import BOOKS, Crowd
 from tests.chaos.faults import Faults
 from tests.chaos.gaps import gaps_after, told
-from tests.chaos.harvest import compare, copies, records
-from tests.chaos.history import Recorder, now
 from tests.chaos.schedule import KINDS, Fault, schedule
 from tests.chaos.store import Store
 

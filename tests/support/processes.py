@@ -6,6 +6,7 @@ come for a time that no healthy machine needs.
 
 import http.client
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +19,7 @@ from pygmy.cli.nodes import Store
 from pygmy.cluster import Node, Role
 from pygmy.private import LONGEST, Headers, PrivateStore, Reply, address, ask, environment, free_ports, until
 from pygmy.private.asking import encoded, reply_of
+from pygmy.tls.certificates import make_certificates
 
 __all__ = ["LONGEST", "Reply", "address", "ask", "free_ports", "until"]
 
@@ -102,11 +104,20 @@ class Crowd:
 class Processes(PrivateStore):
     """A private store whose nodes are started by the very command lines of `pygmy up`."""
 
-    def __init__(self, directory: Path, **options: Any) -> None:
+    def __init__(self, directory: Path, *, insecure: bool = False, tls: bool = False, **options: Any) -> None:
         super().__init__(directory, **options)
         flags: dict[str, str | bool] = {} if self.cache else {"cache": False}
         if self.books is not None:
             flags["books"] = str(self.books)
+        if insecure:
+            flags["insecure-network"] = True
+        self.tls = directory / "tls"
+        if tls:
+            flags["tls"] = str(self.tls)
+            self.cluster = self.cluster.secured()
+            make_certificates(self.tls, self.cluster)
+            self.trust = ssl.create_default_context(cafile=str(self.tls / "ca.pem"))
+            self.trust.load_cert_chain(self.tls / "catalog-0.pem", self.tls / "catalog-0.key")
         self.store = Store(self.cluster, str(self.file), self.data, flags)
 
     def command(self, name: str) -> list[str]:

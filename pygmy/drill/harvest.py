@@ -1,7 +1,7 @@
 """What is left on the disks in the end: every replica's log and rows, compared, and told in the checker's terms."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
@@ -9,9 +9,9 @@ from typing import NamedTuple
 from pygmy.checker.history import Logged, Record, Stock
 from pygmy.cluster import Role
 from pygmy.database import log, rows
-from pygmy.messages.operations import Book, Order, Tier
+from pygmy.messages.operations import Book, MarkReconciled, Order, Tier
 from pygmy.messages.replication import Batch
-from tests.chaos.store import Store
+from pygmy.private import PrivateStore
 
 EVERYTHING = 1 << 62
 
@@ -37,13 +37,26 @@ def read_copy(path: Path, node: str, tier: Tier) -> Copy:
         return Copy(node, tier, batches, (), rows.orders_page(cursor, 0, EVERYTHING, EVERYTHING))
 
 
-def copies(store: Store) -> list[Copy]:
-    """All replicas', by tier."""
+def copies(store: PrivateStore, without: Collection[str] = ()) -> list[Copy]:
+    """All replicas', by tier, but those of these nodes."""
     found = []
     for node in (*store.cluster.catalogs, *store.cluster.orders):
+        if node.name in without:
+            continue
         tier: Tier = "catalog" if node.role is Role.CATALOG else "order"
         found.append(read_copy(store.data / node.name / f"{tier}.sqlite", node.name, tier))
     return found
+
+
+def without_marks(copy: Copy) -> Copy:
+    """The copy without the batches at its end that only move the reconciler's mark.
+
+    One whose node was stopped before another's may lack them: the other one goes on, and the mark moves by itself.
+    """
+    batches = copy.batches
+    while batches and all(isinstance(entry.operation, MarkReconciled) for entry in batches[-1].entries):
+        batches = batches[:-1]
+    return copy._replace(batches=batches)
 
 
 def compare(found: list[Copy]) -> Iterator[str]:
