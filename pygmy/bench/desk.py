@@ -88,9 +88,10 @@ class Desk:
     # ---- loads
 
     def closed(self, what: str, server: tuple[str, int], requests: Requests, clients: int, seconds: float) -> Outcome:
-        """A closed loop, after a short one to warm up; `what` names it to the person, and in warnings."""
+        """A closed loop, after a short one to warm up (not in a quick run); `what` names it to the person."""
         self.tell(f"{what}, {clients} clients" if clients > 1 else f"{what}, 1 client")
-        loading.make(Load(*server, requests, clients=clients, seconds=WARMUP), own=True)
+        if not self.quick:
+            loading.make(Load(*server, requests, clients=clients, seconds=WARMUP), own=True)
         return self._noted(f"{what}, {clients} clients", loading.make(Load(*server, requests, clients, seconds)))
 
     def open(
@@ -98,7 +99,7 @@ class Desk:
     ) -> Outcome:
         """An open loop of `rate` requests a second."""
         self.tell(f"{what}, {rate:.0f} requests/s")
-        load = Load(*server, requests, clients, seconds, rate=rate, warmup=WARMUP)
+        load = Load(*server, requests, clients, seconds, rate=rate, warmup=self.either(0.1, WARMUP))
         return self._noted(f"{what}, {rate:.0f} requests/s", loading.make(load))
 
     def _noted(self, what: str, outcome: Outcome) -> Outcome:

@@ -17,19 +17,34 @@ NOT_THERE = "it needs a store of its own: leave out --frontend-server"
 NO_NUMBER = "some numbers could not be had"
 
 
+class Interrupted(Exception):
+    """Ctrl-C came; `run` has the measurements that were through."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__("interrupted")
+        self.run = run
+
+
 def measure(desk: Desk, chosen: Iterable[Measurement], done: Callable[[Measured], None] = lambda one: None) -> Run:
-    """All that were chosen; `done` hears of each as it is through. KeyboardInterrupt goes through, cleaned up."""
+    """All that were chosen; `done` hears of each as it is through. Raises Interrupted, when all is cleaned up."""
     generator = loading.generator()
     started = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    facts = machine.describe(generator)
-    measurements = []
-    with ExitStack() as stack:
-        stack.callback(desk.close)
-        for one in chosen:
-            measurements.append(take(desk, one))
-            done(measurements[-1])
-    peers = tuple((name, desk.missing.get(name, "")) for name in desk.peers)
-    return Run(FORMAT, started, desk.quick, facts, generator, peers, tuple(measurements))
+    run = Run(FORMAT, started, desk.quick, machine.describe(generator), generator)
+    try:
+        with ExitStack() as stack:
+            stack.callback(desk.close)
+            for one in chosen:
+                measured = take(desk, one)
+                run = replace(run, measurements=(*run.measurements, measured), peers=seen(desk))
+                done(measured)
+    except KeyboardInterrupt:
+        raise Interrupted(run) from None
+    return run
+
+
+def seen(desk: Desk) -> tuple[tuple[str, str], ...]:
+    """The peers, and why one could not be measured."""
+    return tuple((name, desk.missing.get(name, "")) for name in desk.peers)
 
 
 def take(desk: Desk, one: Measurement) -> Measured:

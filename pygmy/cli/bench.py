@@ -2,6 +2,7 @@
 
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -11,13 +12,13 @@ import msgspec
 
 from pygmy.cli.calling import Settings
 from pygmy.cli.options import settings_of
+from pygmy.cli.reacting import INTERRUPTED
 from pygmy.cli.terminal import movable, paint, printable, say, table, tell
 
 if TYPE_CHECKING:
     from pygmy.bench.measuring import Measurement
-    from pygmy.bench.results import Measured, Run
+    from pygmy.bench.results import Measured
 
-INTERRUPTED = 130
 SHOWN = 40  # differences in the terminal
 
 
@@ -37,12 +38,12 @@ def bench(
     listed: bool,
     quick: bool,
     peers: bool,
-    out: Path,
+    out: Path | None,
     compare: tuple[Path, Path] | None,
 ) -> None:
     """Measure a store (default: all of it), on private clusters that are gone afterwards.
 
-    Leaves index.html and results.json in a folder. With --frontend-server it measures the store that runs there, as
+    Leaves index.html and results.json in --out (default: ./pygmy-bench-TIME). With --frontend-server it measures the store that runs there, as
     far as that can be done with no more than a front end; it buys, too.
 
     Exit codes: 0 measured, 1 a measurement failed, 2 usage, 130 interrupted.
@@ -54,7 +55,7 @@ def bench(
     elif listed:
         say(table([[one.name, one.title] for one in ALL]))
     else:
-        show_run(settings, choose(names), quick=quick, peers=peers, out=out)
+        show_run(settings, choose(names), quick=quick, peers=peers, out=folder(out))
 
 
 def choose(names: tuple[str, ...]) -> "tuple[Measurement, ...]":
@@ -72,7 +73,7 @@ def show_run(settings: Settings, chosen: "tuple[Measurement, ...]", *, quick: bo
     """Measure, tell of each as it is through, and leave the results. Ctrl-C ends all processes first."""
     from pygmy.bench import report, summary
     from pygmy.bench.desk import Desk
-    from pygmy.bench.running import measure
+    from pygmy.bench.running import Interrupted, measure
     from pygmy.private import interruptible
 
     progress = Progress()
@@ -83,14 +84,12 @@ def show_run(settings: Settings, chosen: "tuple[Measurement, ...]", *, quick: bo
         if not settings.json:
             say("\n".join(printable(line) for line in summary.lines_of(measured)))
 
-    run: Run | None = None
+    interrupted = False
     try:
         with interruptible():
             run = measure(desk, chosen, done)
-    except KeyboardInterrupt:
-        progress.end()
-        tell("Interrupted: nothing is left running, and no results are kept.", "yellow")
-        raise click.exceptions.Exit(INTERRUPTED) from None
+    except Interrupted as interrupt:
+        run, interrupted = interrupt.run, True
     finally:
         progress.end()
     path = report.write(run, out)
@@ -100,8 +99,19 @@ def show_run(settings: Settings, chosen: "tuple[Measurement, ...]", *, quick: bo
         say(msgspec.json.encode(run).decode())
     else:
         say(paint(f"The page is {path}", "green"))
+    if interrupted:
+        tell("Interrupted; no process is left.", "yellow")
+        raise click.exceptions.Exit(INTERRUPTED)
     if any(one.failed for one in run.measurements):
         raise click.exceptions.Exit(1)
+
+
+def folder(out: Path | None) -> Path:
+    """A folder that is new, or empty."""
+    chosen = out or Path(f"pygmy-bench-{datetime.now(UTC).strftime('%Y%m%dT%H%M%SZ')}")
+    if chosen.exists() and any(chosen.iterdir()):
+        raise click.UsageError(f"--out {printable(str(chosen))}: expected a folder that is empty or not there yet.")
+    return chosen
 
 
 def running(settings: Settings) -> tuple[str, int] | None:

@@ -19,9 +19,9 @@ ALL: tuple[Measurement, ...] = (
     miss.MEASUREMENT,
     throughput.MEASUREMENT,
     balance.MEASUREMENT,
+    recovery.MEASUREMENT,
     replicas.MEASUREMENT,
     sizes.MEASUREMENT,
-    recovery.MEASUREMENT,
     zipf.MEASUREMENT,
 )
 

@@ -12,7 +12,7 @@ HOLDERS = (0, 1, 2)
 def work(desk: Desk, findings: Findings) -> None:
     """Buys of books that no, one or two front ends have cached, in turn."""
     with desk.store(STANDARD) as store:
-        taken = buys_by_holders(desk, store, desk.either(40, 500))
+        taken = buys_by_holders(desk, store, desk.either(25, 500))
     middle = {holders: median(values) for holders, values in taken.items()}
     for holders in HOLDERS[1:]:
         ends = "one front end has" if holders == 1 else f"{holders} front ends have"

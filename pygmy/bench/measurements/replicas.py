@@ -14,12 +14,13 @@ def work(desk: Desk, findings: Findings) -> None:
     """A store of each size, one after the other."""
     alone: dict[int, Outcome] = {}
     many: dict[int, Outcome] = {}
-    for replicas in desk.either((1, 2), (1, 2, 3)):
+    for replicas in desk.either((2, 1), (1, 2, 3)):
         with desk.store(Shape(catalogs=replicas, orders=replicas, caches=(False,))) as store:
             server, seconds = store.server("frontend-0"), desk.either(1.0, 8.0)
             what = f"buys, {replicas} replicas"
             alone[replicas] = desk.closed(what, server, buys(BOOKS), 1, seconds)
             many[replicas] = desk.closed(what, server, buys(BOOKS), CLIENTS, seconds)
+    alone, many = dict(sorted(alone.items())), dict(sorted(many.items()))
     for replicas in list(alone)[1:]:
         findings.ratio(
             f"buys a second with {replicas} replicas, to those with one",

@@ -83,7 +83,7 @@ def contenders_of(name: str, server: tuple[str, int]) -> list[Contender]:
 
 def against_clients(desk: Desk, contender: Contender) -> dict[int, Outcome]:
     """Closed loops with more and more clients."""
-    crowds, seconds = desk.either((1, 16), (1, 4, 16, 64, 256)), desk.either(1.0, 5.0)
+    crowds, seconds = desk.either((16,), (1, 4, 16, 64, 256)), desk.either(1.0, 5.0)
     return {
         clients: desk.closed(contender.name, contender.server, contender.requests, clients, seconds)
         for clients in crowds
@@ -92,7 +92,7 @@ def against_clients(desk: Desk, contender: Contender) -> dict[int, Outcome]:
 
 def at_fixed_rate(desk: Desk, contenders: Iterable[Contender], rates: dict[str, float]) -> dict[str, Outcome]:
     """Open loops."""
-    seconds = desk.either(1.0, 20.0)
+    seconds = desk.either(0.7, 20.0)
     return {
         f"{one.name}, {rates[one.kind]:.0f}/s": desk.open(
             one.name, one.server, one.requests, rates[one.kind], CONNECTIONS, seconds

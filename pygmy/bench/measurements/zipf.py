@@ -44,14 +44,14 @@ def work(desk: Desk, findings: Findings) -> None:
 
 
 def zipf_requests(first: int, titles: int, exponent: float, share: float, count: int) -> Requests:
-    """`count` lookups by Zipf's law of the books from `first` on; in addition, so many buys for each, by it too."""
-    chance = random.Random(f"{first} {exponent} {share}")
-    law = Zipf(titles, exponent, chance)
+    """`count` lookups by Zipf's law of the books from `first` on, the same for every `share` of buys beside them."""
+    law, buyers = (Zipf(titles, exponent, random.Random(f"{what} {exponent}")) for what in ("lookups", "buys"))
+    chance = random.Random(share)
     requests: list[tuple[str, str]] = []
     for _ in range(count):
         requests.append(("GET", f"/books/{first + law.draw() - 1}"))
         if chance.random() < share:
-            requests.append(("POST", f"/books/{first + law.draw() - 1}"))
+            requests.append(("POST", f"/books/{first + buyers.draw() - 1}"))
     return tuple(requests)
 
 
