@@ -94,6 +94,10 @@ class Desk:
             loading.make(Load(*server, requests, clients=clients, seconds=WARMUP), own=True)
         return self._noted(f"{what}, {clients} clients", loading.make(Load(*server, requests, clients, seconds)))
 
+    def warm(self, server: tuple[str, int], requests: Requests) -> None:
+        """Have each request made once or so, for what is to be in a cache."""
+        loading.make(Load(*server, requests, clients=8, seconds=30.0, count=len(requests)), own=True)
+
     def open(
         self, what: str, server: tuple[str, int], requests: Requests, rate: float, clients: int, seconds: float
     ) -> Outcome:

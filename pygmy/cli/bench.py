@@ -43,8 +43,8 @@ def bench(
 ) -> None:
     """Measure a store (default: all of it), on private clusters that are gone afterwards.
 
-    Leaves index.html and results.json in --out (default: ./pygmy-bench-TIME). With --frontend-server it measures the store that runs there, as
-    far as that can be done with no more than a front end; it buys, too.
+    Leaves index.html and results.json in --out (default: ./pygmy-bench-TIME). With --frontend-server it measures the
+    store that runs there, as far as that can be done with no more than a front end; it buys, too.
 
     Exit codes: 0 measured, 1 a measurement failed, 2 usage, 130 interrupted.
     """

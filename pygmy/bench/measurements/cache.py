@@ -7,7 +7,7 @@ from pygmy.bench.statistics import median
 from pygmy.bench.stores import STANDARD, BenchStore, buys, lookups
 
 CACHED, UNCACHED = "frontend-0", "frontend-2"
-BOOKS = range(1, 101)
+BOOKS = range(1, 51)
 FOUR = ("lookup with cache", "lookup without cache", "buy with cache", "buy without cache")
 
 
@@ -71,6 +71,7 @@ def by_clients(
         (FOUR[2], near, buys(range(201, 301))),
         (FOUR[3], far, buys(range(401, 501))),
     )
+    desk.warm(near, lookups(BOOKS))
     points: dict[str, list[tuple[float, float]]] = {name: [] for name in FOUR}
     for clients in crowds:
         for name, server, requests in loads:

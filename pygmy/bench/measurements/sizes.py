@@ -106,9 +106,9 @@ def latencies(desk: Desk, store: BenchStore, books: int) -> tuple[float, float, 
 MEASUREMENT = Measurement(
     "sizes",
     "Catalogs of 100 to 100,000 books",
-    "A store of each size, two catalogs, two order servers (in a quick run one each), a front end without a cache. Opening: from starting "
-    "all processes on no data, with a file of books, until all replicas serve; then again with the data there, "
-    "after a graceful stop. Memory is the resident memory of a catalog as its /metrics tell it, after the "
-    "lookups.",
+    "A store of each size, two catalogs, two order servers (in a quick run one each), a front end without a "
+    "cache. Opening: from starting all processes on no data, with a file of books, until all replicas serve; then "
+    "again with the data there, after a graceful stop. Memory is the resident memory of a catalog as its /metrics "
+    "tell it, after the lookups.",
     work,
 )
