@@ -127,11 +127,11 @@ def put_down(findings: Findings, contenders: list[Contender], seen: Seen, fixed:
 
 
 def ratios(findings: Findings, kind: str, alike: list[Contender], seen: Seen) -> None:
-    """The highest throughput of the first of a kind, to that of each other one."""
-    first, *others = alike
-    for other in others:
-        what = f"{kind}: highest throughput of {first.store}, to that of {other.store}"
-        findings.ratio(what, top(seen[first.name]), top(seen[other.name]), "higher")
+    """The highest throughput of each of ours of a kind, to that of all that come after it."""
+    for place, ours in enumerate(alike):
+        for other in alike[place + 1 :] if ours.store.startswith(OURS) else ():
+            what = f"{kind}: highest throughput of {ours.store}, to that of {other.store}"
+            findings.ratio(what, top(seen[ours.name]), top(seen[other.name]), "higher")
 
 
 def figures(findings: Findings, kind: str, alike: list[Contender], seen: Seen) -> None:
