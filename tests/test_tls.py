@@ -9,11 +9,11 @@ from OpenSSL import SSL
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.logger import formatEvent, globalLogPublisher
-from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.web.client import Agent, HTTPConnectionPool
 from twisted.web.iweb import IPolicyForHTTPS
 from zope.interface import implementer
 
+from pygmy.listening import UnderTLS
 from pygmy.messages.internal import Invalidated, List, Listed
 from pygmy.peers import LinkDown, Links, get_json, http_client
 from pygmy.routes.table import table_route
@@ -71,7 +71,7 @@ class Server:
         self.site = BoundedSite(root_resource(app, internal=internal), reactor, people=people)
         self.factory = self.site
         if own is not None:
-            self.factory = TLSMemoryBIOFactory(ServerTLS(own), False, self.site, reactor)
+            self.factory = UnderTLS(self.site, own, reactor)
 
 
 class Net:
