@@ -132,8 +132,7 @@ def pooled_agent(
     pool.retryAutomatically = False
     pool._factory = _QuietFactory
     policy = policy or BrowserLikePolicyForHTTPS()
-    agent = _RepeatingAgent(reactor, policy, connectTimeout=CONNECT_SECONDS, pool=pool)
-    return agent, pool.closeCachedConnections
+    return _RepeatingAgent(reactor, policy, connectTimeout=CONNECT_SECONDS, pool=pool), pool.closeCachedConnections
 
 
 class _Body(Protocol):
