@@ -1,0 +1,237 @@
+"""`pygmy deploy`: a whole store on its hosts over ssh, installed, upgraded, looked at, stopped, removed."""
+
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pygmy.cli.nodes import Store, is_here, load_store, names, store_options
+from pygmy.cli.reacting import react
+from pygmy.cli.terminal import paint, printable, say, table, tell
+from pygmy.cluster import Node
+from pygmy.deploy.hosts import PREFIX, Host, Way, hosts_of
+from pygmy.deploy.keys import make_keys
+from pygmy.deploy.release import make_release
+from pygmy.deploy.rollout import Plan, Rollout
+from pygmy.deploy.sites import Sites, sites_for
+from pygmy.deploy.upkeep import Condition, conditions, last_lines, remove, stop
+from pygmy.schedule import Schedule
+from pygmy.web.auth import SecretsError
+
+_PREFIX = re.compile(r"(~|/[A-Za-z0-9._-]+)(/[A-Za-z0-9._-]+)*")
+ALL = "all"
+
+
+def ssh_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """How the hosts are reached. What is not said is up to ~/.ssh/config."""
+    for option in (
+        click.option("--prefix", default=PREFIX, show_default=True, callback=_prefix, help="Where, on the hosts."),
+        click.option("--python", help="The hosts' Python. [default: the first that is 3.11 or newer]"),
+        click.option("--sudo", is_flag=True, help="Become root on the hosts by sudo, which must ask no password."),
+        click.option("--ssh-option", multiple=True, metavar="KEY=VALUE", help="An option of ssh (its -o)."),
+        click.option("--ssh-key", type=click.Path(exists=True, dir_okay=False), help="The private key."),
+        click.option("--ssh-port", type=click.IntRange(1, 65535), help="The port of ssh."),
+        click.option("--user", help="Whom to be on the hosts."),
+    ):
+        command = option(command)
+    return command
+
+
+def _prefix(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    if not _PREFIX.fullmatch(value) or ".." in value.split("/"):
+        raise click.BadParameter(f"{value!r}: expected an absolute path such as {PREFIX}, or ~/pygmy.")
+    return value
+
+
+@click.command()
+@click.argument("cluster_file", metavar="CLUSTER", type=click.Path())
+@click.option("--offline", is_flag=True, help="Send all wheels along: the hosts reach no package index.")
+@click.option("--status", "what", flag_value="status", help="Show how the nodes are.")
+@click.option("--logs", metavar="[NODE]", is_flag=False, flag_value=ALL, help="Show the ends of the nodes' logs.")
+@click.option(
+    "-n", "--lines", type=click.IntRange(1, 10_000), default=20, show_default=True, help="Lines, for --logs."
+)
+@click.option("--stop", "what", flag_value="stop", help="Stop all nodes.")
+@click.option("--remove", "what", flag_value="remove", help="Stop all nodes and uninstall; their data stays.")
+@click.option("--data-too", is_flag=True, help="With --remove: delete the data, and with it the store, for good.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@ssh_options
+@store_options
+def deploy(
+    cluster_file: str,
+    offline: bool,
+    what: str | None,
+    logs: str | None,
+    lines: int,
+    data_too: bool,
+    yes: bool,
+    user: str | None,
+    ssh_port: int | None,
+    ssh_key: str | None,
+    ssh_option: tuple[str, ...],
+    sudo: bool,
+    python: str | None,
+    prefix: str,
+    data: str | None,
+    no_cache: bool,
+    books: str | None,
+    backup_hours: float,
+    backups: int,
+) -> None:
+    """Install and start the store of CLUSTER on its hosts, or bring it up to date, one node at a time.
+
+    Secrets, certificates and gathered wheels are kept in the data directory on this machine.
+    """
+    store = load_store(cluster_file, data, no_cache, books, Schedule(backup_hours, backups))
+    way = Way(user, ssh_port, ssh_key, ssh_option, sudo, python, prefix)
+    if data_too and what != "remove":
+        raise click.UsageError("--data-too goes with --remove.")
+    if not _on_hosts(_hosts(store), way, _work(store, what, logs, lines, data_too, yes, offline)):
+        raise click.exceptions.Exit(1)
+
+
+def _work(
+    store: Store, what: str | None, logs: str | None, lines: int, data_too: bool, yes: bool, offline: bool
+) -> "Work":
+    """What is to be done, once all that can be known here has been checked."""
+    if logs is not None:
+        nodes = _named(store, logs)
+        return lambda reactor, sites: _logs(nodes, sites, lines)
+    if what == "status":
+        return lambda reactor, sites: _status(store, sites)
+    if what == "stop":
+        return lambda reactor, sites: _stop(sites)
+    if what == "remove":
+        _confirm(store, data_too, yes)
+        return lambda reactor, sites: _remove(sites, data_too)
+    plan = _plan(store, offline)
+    return lambda reactor, sites: _deploy(reactor, store, plan, sites)
+
+
+Work = Callable[[Any, Sites], Awaitable[bool]]
+
+
+def _hosts(store: Store) -> list[Host]:
+    try:
+        return hosts_of(store.cluster, is_here)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+
+
+def _on_hosts(hosts: Sequence[Host], way: Way, work: Work) -> bool:
+    """Whether the work succeeded, and that on all hosts."""
+
+    async def main(reactor: Any) -> bool:
+        with sites_for(reactor, hosts, way, _tell) as sites:
+            try:
+                return await work(reactor, sites) and sites.whole
+            finally:
+                await sites.close()
+
+    return react(main)
+
+
+def _tell(text: str, colour: str | None) -> None:
+    tell(printable(text), colour)
+
+
+# ---- deploying
+
+
+def _plan(store: Store, offline: bool) -> Plan:
+    try:
+        release = make_release(store.cluster, settings(store), Path(store.books) if store.books else None)
+        keys = make_keys(store.data, store.cluster)
+    except (OSError, SecretsError) as error:
+        tell(str(error), "red")
+        raise click.exceptions.Exit(1) from None
+    return Plan(store.cluster, release, keys, store.data / "deploy" if offline else None)
+
+
+def settings(store: Store) -> str:
+    """The hosts' pygmy.toml."""
+    lines = [f"backup-hours = {store.backups.hours:g}", f"backups = {store.backups.kept}"]
+    if not store.cache:
+        lines.append("no-cache = true")
+    if store.books:
+        lines.append(f'books = "@HOME@/books{Path(store.books).suffix}"')
+    return "".join(f"{line}\n" for line in lines)
+
+
+async def _deploy(reactor: Any, store: Store, plan: Plan, sites: Sites) -> bool:
+    tell(f"Deploying {plan.release.id} on {len(sites.all)} hosts ...")
+    done = await Rollout(reactor, plan, sites, _tell).run()
+    if done:
+        url = store.cluster.frontends[0].url
+        say(paint(f"Pygmy is open at {url}", "green"))
+        server = url.removeprefix("http://")
+        say(f"  pygmy --frontend-server {server} search\n  pygmy --frontend-server {server} buy 1")
+        say(f"  pygmy deploy {store.cluster_file} --status")
+    return done
+
+
+# ---- afterwards
+
+
+async def _status(store: Store, sites: Sites) -> bool:
+    found = await conditions(store.cluster, sites)
+    say(overview(found))
+    return all(condition.serves for condition in found)
+
+
+def overview(found: Sequence[Condition]) -> str:
+    """A table of the nodes, and below it what those say that do not serve."""
+    rows = [["NODE", "HOST", "VERSION", "PROCESS", "STATE", "EPOCH"], *map(_row, found)]
+    colours = [None, *("green" if condition.serves else "red" for condition in found)]
+    said = [
+        printable(f"{condition.node.name} does not serve: {condition.health['message']}")
+        for condition in found
+        if condition.health is not None and not condition.serves
+    ]
+    return "\n".join([table([[printable(cell) for cell in row] for row in rows], {4: colours}), *said])
+
+
+def _row(condition: Condition) -> list[str]:
+    node, health = condition.node, condition.health
+    if not condition.known:
+        return [node.name, node.host, "?", "?", "host not reached", "-"]
+    stands = "no answer" if condition.pid is not None else "stopped" if condition.version else "not installed"
+    state, epoch = (str(health["state"]), str(health["epoch"])) if health else (stands, "-")
+    return [node.name, node.host, condition.version or "-", str(condition.pid or "-"), state, epoch]
+
+
+def _named(store: Store, name: str) -> list[Node]:
+    if name == ALL:
+        return list(store.cluster.nodes)
+    try:
+        return [store.cluster.node(name)]
+    except KeyError:
+        there = names(store.cluster.nodes)
+        raise click.UsageError(f"There is no node {name!r}. There are {there}, or {ALL}.") from None
+
+
+async def _logs(nodes: Sequence[Node], sites: Sites, count: int) -> bool:
+    found = await last_lines(nodes, sites, count)
+    prefixed = len(nodes) > 1
+    for node in nodes:
+        for line in found.get(node.name, ()):
+            say(printable(f"{node.name}  {line}" if prefixed else line))
+    return True
+
+
+async def _stop(sites: Sites) -> bool:
+    await stop(sites)
+    return sites.whole
+
+
+def _confirm(store: Store, data_too: bool, yes: bool) -> None:
+    what = "everything, and ALL DATA with it: no book and no order is kept" if data_too else "it; the data stays"
+    if not yes:
+        click.confirm(f"Stop {names(store.cluster.nodes)} and remove {what}?", abort=True, err=True)
+
+
+async def _remove(sites: Sites, data_too: bool) -> bool:
+    await remove(sites, data_too=data_too)
+    return sites.whole
