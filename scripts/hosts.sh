@@ -59,7 +59,7 @@ boot() {
         mount --bind "$disk/opt" /opt
         mount --bind "$disk/tmp" /var/tmp
         cd /
-        exec /usr/sbin/sshd -D -e -f /dev/null -o ListenAddress="$address" -o HostKey="$dir/host-key" \
+        exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin /usr/sbin/sshd -D -e -f /dev/null -o ListenAddress="$address" -o HostKey="$dir/host-key" \
             -o AuthorizedKeysFile="$dir/authorized_keys" -o StrictModes=no -o PasswordAuthentication=no \
             -o PidFile=none -o UsePAM=no -o Subsystem="sftp internal-sftp"
     ' bash "$host" "$disk" "$dir" "$(address "$i")" >"$disk.sshd.log" 2>&1 </dev/null &

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 import pygmy
-from pygmy.cli import audit, backup, books, completion, daemons, deploy, forcing, restore, status, up
+from pygmy.cli import audit, backup, books, completion, daemons, deploy, forcing, restore, running, status, up
 from pygmy.cli.calling import Settings
 from pygmy.cli.seconds import Seconds
 
@@ -84,6 +84,7 @@ for command in (
     daemons.start,
     daemons.stop,
     deploy.deploy,
+    running.run,
     backup.backup,
     restore.restore,
     forcing.force_view,

@@ -17,7 +17,7 @@ from pygmy.deploy.connection import HostFailed
 from pygmy.deploy.gathering import GatherFailed, System, gather
 from pygmy.deploy.hosts import copies, reach
 from pygmy.deploy.keys import Keys
-from pygmy.deploy.onhost.place import Json
+from pygmy.deploy.onhost.place import USER, Json
 from pygmy.deploy.release import CONSTRAINTS, Release, archive
 from pygmy.deploy.sites import Site, Sites, Tell
 
@@ -203,6 +203,9 @@ def check(site: Site, version: str) -> None:
         why = (
             f"Python {facts['python']} has no {facts['missing'][0]} module (Debian, Ubuntu: apt install python3-venv)"
         )
+        raise HostFailed("look", why)
+    if facts["private"]:
+        why = f"only root gets to {facts['private']}, and nodes run as user {USER}: name another with --python"
         raise HostFailed("look", why)
     if version not in facts["versions"] and facts["free"] < LEAST_FREE:
         raise HostFailed("look", f"{facts['free'] >> 20} MB are free, {LEAST_FREE >> 20} MB are needed")

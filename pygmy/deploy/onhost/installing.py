@@ -5,6 +5,7 @@ import os
 import platform
 import pwd
 import shutil
+import stat
 import sys
 import tarfile
 from collections.abc import Iterator
@@ -41,6 +42,7 @@ def look(place: Place, request: Json, payload: IO[bytes]) -> Json:
         "machine": platform.machine(),
         "libc": list(platform.libc_ver()),
         "missing": [name for name in ("venv", "ensurepip") if not _importable(name)],
+        "private": sys.executable if is_root() and not _open_to_all(Path(sys.executable)) else None,
         "root": is_root(),
         "systemd": has_systemd(),
         "free": shutil.disk_usage(_existing(place.prefix)).free,
@@ -55,6 +57,11 @@ def _importable(name: str) -> bool:
     except ImportError:
         return False
     return True
+
+
+def _open_to_all(program: Path) -> bool:
+    """True if every user gets to it: no directory on the way is somebody's own."""
+    return all(parent.stat().st_mode & stat.S_IXOTH for parent in program.resolve().parents)
 
 
 def _existing(path: Path) -> Path:
@@ -147,8 +154,8 @@ def _make_user(place: Place) -> None:
     try:
         pwd.getpwnam(USER)
     except KeyError:
-        home = str(place.data)
-        command(["useradd", "--system", "--user-group", "--no-create-home", "--home-dir", home, USER])
+        where = ["--home-dir", str(place.data), "--no-create-home", "--shell", "/usr/sbin/nologin"]
+        command(["useradd", "--system", "--user-group", *where, USER])
 
 
 def _give(path: Path) -> None:
