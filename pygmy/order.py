@@ -175,6 +175,7 @@ class OrderServer(MultiService):
 
     def cluster(self) -> ClusterBody:
         """The tier as this replica hears it, and the catalogs by their heartbeats."""
+        self._heartbeats.want()
         condition, peers = self._ledger.condition(), self._ledger.peers()
         return cluster_body(self._cluster, self._node, condition, peers, self._heartbeats)
 

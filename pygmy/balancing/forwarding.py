@@ -40,7 +40,7 @@ class Patience(Struct, frozen=True):
 class Errand(Struct, frozen=True):
     """One request to be passed on.
 
-    `what` is how log lines call it (`GET /books/1`; "": not at all). `key`: a write's Idempotency-Key ("": a read,
+    `what` is how log lines call it (`GET /books/1`; "": a routine one, which they do not mention). `key`: a write's Idempotency-Key ("": a read,
     which may be repeated freely). `departing()` is called right before each try.
     """
 
@@ -183,7 +183,7 @@ class _Journey(Generic[AnswerT]):
     async def _round(self) -> Reply[AnswerT] | None:
         """One try at each candidate; None when none of them settled it."""
         try:
-            names = self._f.tier.candidates()
+            names = self._f.tier.candidates(routine=not self._errand.what)
         except Problem as problem:
             raise self._failed(problem) from None
         for place, name in enumerate(names):

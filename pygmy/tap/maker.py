@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from twisted.application.service import Application, IService
 from twisted.python import usage
 
-from pygmy.clock import count_steadily
+from pygmy.clock import count_steadily, sleep_through_cancelled
 from pygmy.datadir import pid_path
 from pygmy.errors import Problem
 from pygmy.pidfile import PidFile
@@ -33,6 +33,7 @@ def build(options: NodeOptions, build_node: BuildNode | None = None) -> IService
     from twisted.internet import reactor  # noqa: TID251
 
     count_steadily(reactor)
+    sleep_through_cancelled(reactor)
     if build_node is None:
         from pygmy.node import make_node
 
