@@ -7,9 +7,9 @@ DEFAULT = "pygmy-data"
 LOG_NAMES = {"catalog": "catalog.log", "order": "orders.log", "frontend": "frontend.log"}
 
 
-def data_directory(given: str | None = None) -> Path:
-    """The directory given, else PYGMY_DATA, else ./pygmy-data; absolute."""
-    return Path(given or os.environ.get("PYGMY_DATA") or DEFAULT).absolute()
+def data_directory(given: str = DEFAULT) -> Path:
+    """The directory that the setting `data` names; absolute."""
+    return Path(given).absolute()
 
 
 def pid_path(data: Path, node: str) -> Path:

@@ -7,17 +7,19 @@ from typing import Any
 
 import click
 
-from pygmy.cli.nodes import Store, is_here, load_store, names, store_options
+from pygmy.cli.calling import Settings
+from pygmy.cli.nodes import Store, is_here, load_store, names
+from pygmy.cli.options import settings_of
 from pygmy.cli.reacting import react
 from pygmy.cli.terminal import paint, printable, say, table, tell
 from pygmy.cluster import Node
+from pygmy.deploy.config import books_name, settings_file
 from pygmy.deploy.hosts import PREFIX, Host, Way, hosts_of
 from pygmy.deploy.keys import make_keys
 from pygmy.deploy.release import make_release
 from pygmy.deploy.rollout import Plan, Rollout
 from pygmy.deploy.sites import Sites, sites_for
 from pygmy.deploy.upkeep import Condition, conditions, last_lines, remove, stop
-from pygmy.schedule import Schedule
 from pygmy.web.auth import SecretsError
 
 _PREFIX = re.compile(r"(~|/[A-Za-z0-9._-]+)(/[A-Za-z0-9._-]+)*")
@@ -46,21 +48,18 @@ def _prefix(context: click.Context, parameter: click.Parameter, value: str) -> s
 
 
 @click.command()
-@click.argument("cluster_file", metavar="CLUSTER", type=click.Path())
 @click.option("--offline", is_flag=True, help="Send all wheels along: the hosts reach no package index.")
 @click.option("--status", "what", flag_value="status", help="Show how the nodes are.")
 @click.option("--logs", metavar="[NODE]", is_flag=False, flag_value=ALL, help="Show the ends of the nodes' logs.")
-@click.option(
-    "-n", "--lines", type=click.IntRange(1, 10_000), default=20, show_default=True, help="Lines, for --logs."
-)
+@click.option("-n", "--lines", type=click.IntRange(1, 10_000), default=20, show_default=True, help="For --logs.")
 @click.option("--stop", "what", flag_value="stop", help="Stop all nodes.")
 @click.option("--remove", "what", flag_value="remove", help="Stop all nodes and uninstall; their data stays.")
 @click.option("--data-too", is_flag=True, help="With --remove: delete the data, and with it the store, for good.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @ssh_options
-@store_options
+@settings_of("deploy", argument="cluster")
 def deploy(
-    cluster_file: str,
+    settings: Settings,
     offline: bool,
     what: str | None,
     logs: str | None,
@@ -74,40 +73,39 @@ def deploy(
     sudo: bool,
     python: str | None,
     prefix: str,
-    data: str | None,
-    no_cache: bool,
-    books: str | None,
-    backup_hours: float,
-    backups: int,
 ) -> None:
     """Install and start the store of CLUSTER on its hosts, or bring it up to date, one node at a time.
 
-    Secrets, certificates and gathered wheels are kept in the data directory on this machine.
+    Secrets, certificates and gathered wheels are kept in the data directory on this machine. Settings that are given
+    here, in whichever way, become those of the nodes.
     """
-    store = load_store(cluster_file, data, no_cache, books, Schedule(backup_hours, backups))
-    way = Way(user, ssh_port, ssh_key, ssh_option, sudo, python, prefix)
+    store = load_store(settings)
+    if store.cluster_file is None:
+        raise click.UsageError("Which store? Name its cluster file: pygmy deploy CLUSTER.")
     if data_too and what != "remove":
         raise click.UsageError("--data-too goes with --remove.")
-    if not _on_hosts(_hosts(store), way, _work(store, what, logs, lines, data_too, yes, offline)):
+    way = Way(user, ssh_port, ssh_key, ssh_option, sudo, python, prefix)
+    hosts = _hosts(store)
+    work: Work
+    if logs is not None:
+        nodes = _named(store, logs)
+        work = lambda reactor, sites: _logs(nodes, sites, lines)  # noqa: E731
+    elif what is not None:
+        work = _upkeep(store, what, data_too, yes)
+    else:
+        plan = _plan(settings, store, offline)
+        work = lambda reactor, sites: _deploy(reactor, store, plan, sites)  # noqa: E731
+    if not _on_hosts(hosts, way, work):
         raise click.exceptions.Exit(1)
 
 
-def _work(
-    store: Store, what: str | None, logs: str | None, lines: int, data_too: bool, yes: bool, offline: bool
-) -> "Work":
-    """What is to be done, once all that can be known here has been checked."""
-    if logs is not None:
-        nodes = _named(store, logs)
-        return lambda reactor, sites: _logs(nodes, sites, lines)
+def _upkeep(store: Store, what: str, data_too: bool, yes: bool) -> "Work":
     if what == "status":
         return lambda reactor, sites: _status(store, sites)
     if what == "stop":
         return lambda reactor, sites: _stop(sites)
-    if what == "remove":
-        _confirm(store, data_too, yes)
-        return lambda reactor, sites: _remove(sites, data_too)
-    plan = _plan(store, offline)
-    return lambda reactor, sites: _deploy(reactor, store, plan, sites)
+    _confirm(store, data_too, yes)
+    return lambda reactor, sites: _remove(sites, data_too)
 
 
 Work = Callable[[Any, Sites], Awaitable[bool]]
@@ -140,24 +138,17 @@ def _tell(text: str, colour: str | None) -> None:
 # ---- deploying
 
 
-def _plan(store: Store, offline: bool) -> Plan:
+def _plan(settings: Settings, store: Store, offline: bool) -> Plan:
+    assert settings.values is not None
+    books = settings.values["books"]
+    files = {books_name(settings.values): Path(books).read_bytes()} if books else {}
     try:
-        release = make_release(store.cluster, settings(store), Path(store.books) if store.books else None)
+        release = make_release(store.cluster, settings_file(settings.values), files)
         keys = make_keys(store.data, store.cluster)
     except (OSError, SecretsError) as error:
         tell(str(error), "red")
         raise click.exceptions.Exit(1) from None
     return Plan(store.cluster, release, keys, store.data / "deploy" if offline else None)
-
-
-def settings(store: Store) -> str:
-    """The hosts' pygmy.toml."""
-    lines = [f"backup-hours = {store.backups.hours:g}", f"backups = {store.backups.kept}"]
-    if not store.cache:
-        lines.append("no-cache = true")
-    if store.books:
-        lines.append(f'books = "@HOME@/books{Path(store.books).suffix}"')
-    return "".join(f"{line}\n" for line in lines)
 
 
 async def _deploy(reactor: Any, store: Store, plan: Plan, sites: Sites) -> bool:

@@ -6,8 +6,10 @@ import click
 
 from pygmy.cli.deploy import deploy
 from pygmy.cli.nodes import is_here
+from pygmy.cli.options import given
 from pygmy.cli.up import up
 from pygmy.cluster import ClusterError, load_cluster
+from pygmy.settings import BadFile, BadSetting, for_command, resolve, setting
 
 
 @click.command(hidden=True, add_help_option=False, context_settings={"ignore_unknown_options": True})
@@ -25,9 +27,10 @@ def cluster_file(arguments: Sequence[str]) -> str | None:
     for command in (up, deploy):
         try:
             with command.make_context(str(command.name), list(arguments)) as context:
-                found: str | None = context.params["cluster_file"]
+                flags = given(for_command(str(command.name)), dict(context.params))
+                found: str | None = resolve([setting("cluster")], flags)["cluster"]
                 return found
-        except click.UsageError:
+        except (click.UsageError, BadSetting, BadFile):
             continue
     # Something is wrong with them: whichever command is meant has to say so.
     return next((word for word in arguments if names_others(word)), None)

@@ -13,13 +13,14 @@ from twisted.internet import task
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 
+from pygmy.cli.calling import Settings
 from pygmy.cli.children import Child, kill, spawn, stop
 from pygmy.cli.following import Follower
 from pygmy.cli.health import HEALTHY, condition, pause
-from pygmy.cli.nodes import Store, load_store, names, nodes_here, port_trouble, store_options
+from pygmy.cli.nodes import Store, load_store, names, nodes_here, port_trouble
+from pygmy.cli.options import settings_of
 from pygmy.cli.terminal import COLOURS, paint, printable, say, tell
 from pygmy.cluster import Node, Role
-from pygmy.schedule import Schedule
 
 OPEN_SECONDS = 120.0
 STOP_SECONDS = 10.0
@@ -27,18 +28,10 @@ FOLLOW_SECONDS = 0.2
 
 
 @click.command()
-@click.argument("cluster_file", metavar="[CLUSTER]", required=False, type=click.Path())
-@store_options
-def up(
-    cluster_file: str | None,
-    data: str | None,
-    no_cache: bool,
-    books: str | None,
-    backup_hours: float,
-    backups: int,
-) -> None:
+@settings_of("up", argument="cluster")
+def up(settings: Settings) -> None:
     """Open a store on this machine: its nodes of CLUSTER (default: five), until Ctrl-C."""
-    store = load_store(cluster_file, data, no_cache, books, Schedule(backup_hours, backups))
+    store = load_store(settings)
     nodes = nodes_here(store.cluster)
     if (trouble := obstacle(store, nodes)) is not None:
         tell(trouble, "red")

@@ -4,7 +4,6 @@ import hashlib
 import io
 import tarfile
 from collections.abc import Mapping
-from pathlib import Path
 
 from msgspec import Struct
 
@@ -27,17 +26,16 @@ class Release(Struct, frozen=True):
     units: Mapping[str, str]
 
 
-def make_release(cluster: Cluster, settings: str, books: Path | None = None) -> Release:
-    """This very Pygmy for that cluster. Raises OSError."""
+def make_release(cluster: Cluster, settings: str, more: Mapping[str, bytes]) -> Release:
+    """This very Pygmy for that cluster, with its pygmy.toml and `more` files beside that. Raises OSError."""
     wheel, content = make_wheel()
     files = {
         wheel: content,
         CONSTRAINTS: pins().encode(),
         CLUSTER: cluster.text.encode(),
         SETTINGS: settings.encode(),
+        **more,
     }
-    if books is not None:
-        files[f"books{books.suffix}"] = books.read_bytes()
     system = units()
     parts = {**files, **{name: text.encode() for name, text in system.items()}}
     return Release(f"{pygmy.__version__}-{digest(parts)}", wheel, files, system)

@@ -29,9 +29,6 @@ from pygmy.deploy.onhost.place import (
     unit,
 )
 
-HOME = b"@HOME@"  # in settings: the directory that they are in
-
-
 # ---- looking
 
 
@@ -81,7 +78,7 @@ def prepare(place: Place, request: Json, payload: IO[bytes]) -> Json:
         for name, content in unpacked(payload):
             path = home / name
             path.parent.mkdir(exist_ok=True)
-            path.write_bytes(content.replace(HOME, str(home).encode()) if path.suffix == ".toml" else content)
+            path.write_bytes(content)
         if is_root():
             _make_user(place)
         _make_environment(home)

@@ -45,8 +45,8 @@ def start(place: Place, request: Json, payload: IO[bytes]) -> Json:
             command(["systemctl", "enable", "--quiet", "--now", unit(node)])
         else:
             python = str(home / "venv/bin/python")
-            where = ["--cluster", str(home / "cluster.txt"), "--data", str(place.data)]
-            command([python, "-m", "pygmy", "start", node, *where], user=owner(), place=place)
+            where = ["--cluster", home / "cluster.txt", "--data", place.data, "--config", home / "pygmy.toml"]
+            command([python, "-m", "pygmy", "start", node, *map(str, where)], user=owner(), place=place)
     except StepFailed as failure:
         raise StepFailed(str(failure), _last_words(place, node, since) or failure.lines) from None
     return {}
