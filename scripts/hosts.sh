@@ -7,6 +7,7 @@
 #   scripts/hosts.sh empty I [DIR] ends host I and gives it an empty disk: a new machine of the same name
 #   scripts/hosts.sh cut I [DIR]   pulls host I's cable; `heal I` plugs it in again
 #   scripts/hosts.sh on I COMMAND...  runs a command on host I
+#   scripts/hosts.sh check         says what is missing, if anything is
 #
 # It needs root on Linux, and the Debian packages iproute2, openssh-server and iptables. DIR is ./hosts.
 set -euo pipefail
@@ -152,5 +153,6 @@ empty) empty "$number" ;;
 cut) ip link set "pygmy$number" down ;;
 heal) ip link set "pygmy$number" up ;;
 on) shift 2 && on "$number" "$@" ;;
+check) ;;
 *) sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$0" >&2; exit 2 ;;
 esac

@@ -19,7 +19,7 @@ from pygmy.deploy.hosts import copies, reach
 from pygmy.deploy.keys import Keys
 from pygmy.deploy.onhost.place import USER, Json
 from pygmy.deploy.release import CONSTRAINTS, Release, archive
-from pygmy.deploy.sites import Site, Sites, Tell
+from pygmy.deploy.sites import STEP_SECONDS, Site, Sites, Tell
 
 PREPARE_SECONDS = 900.0
 START_SECONDS = 90.0
@@ -28,12 +28,16 @@ LEAST_FREE = 300 << 20
 
 
 class Plan(Struct, frozen=True):
-    """What is to be: the release on every host. `cache` is where wheels are kept (None: hosts fetch their own)."""
+    """What is to be: the release on every host. `cache` is where wheels are kept (None: hosts fetch their own).
+
+    `patience`: how many seconds a node may take until it serves.
+    """
 
     cluster: Cluster
     release: Release
     keys: Keys
     cache: Path | None = None
+    patience: float = SERVE_SECONDS
 
     def current(self, node: Node, facts: Json) -> bool:
         """True if the node runs, and as it should."""
@@ -140,11 +144,11 @@ class Rollout:
     async def _await(self, site: Site, node: Node, redundancy: int) -> None:
         await site.step(
             "wait",
-            seconds=SERVE_SECONDS + 30,
+            seconds=self._plan.patience + STEP_SECONDS,
             node=node.name,
             reach=reach(node),
             redundancy=redundancy,
-            patience=SERVE_SECONDS,
+            patience=self._plan.patience,
         )
 
     # ---- replacing what is old

@@ -90,12 +90,17 @@ class Sites:
 
 
 @contextmanager
-def sites_for(reactor: Any, hosts: Sequence[Host], way: Way, tell: Tell) -> Iterator[Sites]:
-    """The hosts, not connected yet. The sockets of ssh are in a directory that nobody else can enter."""
+def sites_for(
+    reactor: Any, hosts: Sequence[Host], way: Way, tell: Tell, connect: Callable[..., Connection] = Connection
+) -> Iterator[Sites]:
+    """The hosts, not connected yet. The sockets of ssh are in a directory that nobody else can enter.
+
+    `connect` is for tests.
+    """
     home = Path(tempfile.mkdtemp(prefix="pygmy-"))
     try:
         yield Sites(
-            [Site(Connection(reactor, host, way, home / str(number)), tell) for number, host in enumerate(hosts)]
+            [Site(connect(reactor, host, way, home / str(number)), tell) for number, host in enumerate(hosts)]
         )
     finally:
         shutil.rmtree(home, ignore_errors=True)

@@ -94,7 +94,7 @@ def wait(place: Place, request: Json, payload: IO[bytes]) -> Json:
             last = word
         if time.monotonic() > deadline:
             ended = "" if process(place, node) is not None else ", and does not run"
-            why = f"{node} does not serve after {request['seconds']:g} s{ended}: {word}"
+            why = f"{node} does not serve after {request['patience']:g} s{ended}: {word}"
             raise StepFailed(why, _last_words(place, node, 0))
         time.sleep(PAUSE)
 
