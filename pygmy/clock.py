@@ -5,6 +5,7 @@ dates in answers come from the wall clock.
 """
 
 import time
+from collections.abc import Callable
 from heapq import heappop, heappush
 from typing import Any
 
@@ -32,10 +33,10 @@ def sleep_through_cancelled(reactor: Any) -> None:
     Twisted's own reactors leave a cancelled call, and a postponed one, where it stood, and wake up at its time for
     nothing: each request of a link leaves several behind, which cost a node at rest a third of its wake-ups.
     """
-    timeout = reactor.timeout
+    timeout: Callable[[], float | None] = reactor.timeout
 
     def next_timeout() -> float | None:
-        result: float | None = timeout()  # puts in what is new
+        result = timeout()  # puts in what is new
         calls = reactor._pendingTimedCalls
         if not calls or not (calls[0].cancelled or calls[0].delayed_time):
             return result
@@ -46,8 +47,7 @@ def sleep_through_cancelled(reactor: Any) -> None:
             else:
                 call.activate_delay()
                 heappush(calls, call)
-        result = timeout()
-        return result
+        return timeout()
 
     reactor.timeout = next_timeout
 

@@ -1,9 +1,11 @@
-"""Where things are in a data directory: DIR/<node>/twistd.pid, its database, log and backups; DIR/admin.token."""
+"""Where things are in a data directory: each node's own folder, the secrets, the certificates."""
 
 import os
 from pathlib import Path
 
 DEFAULT = "pygmy-data"
+STDOUT = "-"
+NODE = "{node}"
 LOG_NAMES = {"catalog": "catalog.log", "order": "orders.log", "frontend": "frontend.log"}
 
 
@@ -17,8 +19,10 @@ def pid_path(data: Path, node: str) -> Path:
     return data / node / "twistd.pid"
 
 
-def log_path(data: Path, node: str) -> Path:
-    """The log of the node named `catalog-0`."""
+def log_path(data: Path, node: str, named: str | None = None) -> Path:
+    """The log of the node named `catalog-0`; `named`: as the setting `log-file` has it, with {node} for its name."""
+    if named is not None and named != STDOUT:
+        return Path(named.replace(NODE, node)).absolute()
     return data / node / LOG_NAMES[node.rpartition("-")[0]]
 
 
@@ -40,6 +44,21 @@ def backups_path(data: Path, node: str) -> Path:
 def token_path(data: Path) -> Path:
     """The admin token."""
     return data / "admin.token"
+
+
+def tls_path(data: Path) -> Path:
+    """The folder with the certificates of a store that speaks TLS."""
+    return data / "tls"
+
+
+def tls_directory(given: str | None, data: Path) -> Path | None:
+    """The folder that the setting `tls` names (absolute), else that of the data directory if it is there; None: none.
+
+    One that is there and lacks something makes TLS impossible, and not unneeded.
+    """
+    if given is not None:
+        return None if given == "off" else Path(given).absolute()
+    return tls_path(data) if tls_path(data).exists() else None
 
 
 def make_durable(directory: Path) -> None:

@@ -69,7 +69,7 @@ class Balancer:
     def candidates(self, routine: bool = False) -> tuple[str, ...]:
         """Where to try one request: the replicas that serve, once each from this turn on, then the hopeful ones.
 
-        A `routine` request is one that nobody waits for. Raises a 503 Problem at once when none of them can be reached.
+        Nobody waits for a `routine` request. Raises a 503 Problem at once when none of them can be reached.
         """
         self.requests += not routine
         ring = self._replicas[self._turn :] + self._replicas[: self._turn]

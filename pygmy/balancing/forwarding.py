@@ -40,8 +40,8 @@ class Patience(Struct, frozen=True):
 class Errand(Struct, frozen=True):
     """One request to be passed on.
 
-    `what` is how log lines call it (`GET /books/1`; "": a routine one, which they do not mention). `key`: a write's Idempotency-Key ("": a read,
-    which may be repeated freely). `departing()` is called right before each try.
+    `what` is how log lines call it (`GET /books/1`; "": it is routine, and not mentioned). `key`: a write's
+    Idempotency-Key ("": a read, which may be repeated freely). `departing()` is called right before each try.
     """
 
     what: str
@@ -220,7 +220,7 @@ class _Journey(Generic[AnswerT]):
     def _silent(self, name: str, down: LinkDown) -> None:
         """No answer: the write may have been done all the same, unless it surely never arrived."""
         self._f.metrics.forward(name, down.reason)
-        if down.reason in ("refused", "unreachable"):
+        if down.reason in ("refused", "unreachable", "tls"):
             self._f.tier.down(name, down.reason)
         else:
             self._f.tier.doubtful(name, down.reason)

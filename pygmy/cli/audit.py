@@ -43,6 +43,7 @@ def audit(settings: Settings, sources: tuple[str, ...]) -> None:
         audit_files(work, paths, progress)
         if urls:
             secret, rows = secret_of(settings, data_directory(settings.data))
+            settings.member = rows
             call(settings, lambda store: audit_urls(store.bearing(secret), work, urls, rows, progress))
         progress.end()
         verdict = work.verdict()
@@ -58,7 +59,7 @@ def split(sources: Sequence[str]) -> tuple[list[str], list[Path]]:
     """(URLs, paths), each once."""
     urls, paths = [], []
     for source in dict.fromkeys(sources):
-        if source.startswith("http://"):
+        if source.startswith(("http://", "https://")):
             urls.append(source.rstrip("/"))
         elif "://" in source:
             raise click.UsageError(f"{source!r}: expected a URL such as http://localhost:5000.")

@@ -21,6 +21,7 @@ class Settings(Struct):
     """How a command calls the store, out of all layers of its settings; `connect` is replaced by tests.
 
     `flags` are what was given as options, before the command and after it; `values` what all layers make of them.
+    `ca`: the file with the certificates that are believed ("": this machine's own list); `member`: show a node's one.
     """
 
     url: str = "http://localhost:5002"
@@ -30,6 +31,8 @@ class Settings(Struct):
     data: str = DEFAULT
     flags: Flags = {}
     values: Values | None = None
+    ca: str = ""
+    member: bool = False
     connect: "Connect | None" = None
 
 
@@ -85,11 +88,12 @@ def tcp_client(reactor: Any, settings: Settings, patience: float | None = None) 
     from twisted.web.client import Agent, HTTPConnectionPool
 
     from pygmy.cli.client import StoreClient
+    from pygmy.cli.trust import policy_of
     from pygmy.peers import http_client
 
     # Half of the time for connecting: a front end that is not there is then told from one that does not answer.
     pool = HTTPConnectionPool(reactor, persistent=False)
-    agent = Agent(reactor, connectTimeout=settings.timeout / 2, pool=pool)
+    agent = Agent(reactor, policy_of(settings), connectTimeout=settings.timeout / 2, pool=pool)
     timeout = settings.timeout if patience is None else patience
     return StoreClient(http_client(agent), settings.url, reactor, timeout, lambda: admin_token(settings))
 

@@ -10,7 +10,7 @@ from twisted.internet.utils import getProcessOutputAndValue
 
 from pygmy.cli.calling import Settings
 from pygmy.cli.health import condition, pause
-from pygmy.cli.nodes import Store, is_here, load_store, nodes_here, port_trouble
+from pygmy.cli.nodes import Store, is_here, load_store, nodes_here, port_trouble, shared_log
 from pygmy.cli.options import settings_of
 from pygmy.cli.reacting import react
 from pygmy.cli.terminal import printable, say, tell
@@ -32,6 +32,8 @@ def start(settings: Settings, nodes: tuple[str, ...]) -> None:
     away = [node for node in chosen if not is_here(node)]
     if away:
         raise click.UsageError(f"{away[0].name} runs on {away[0].host}: start it there.")
+    if (trouble := shared_log(store, chosen)) is not None:
+        raise click.UsageError(trouble)
     _each(chosen, lambda reactor, node: start_node(reactor, store, node))
 
 
@@ -92,7 +94,7 @@ async def start_node(reactor: Any, store: Store, node: Node) -> bool:
     output, errors, code = await getProcessOutputAndValue(executable, arguments, env=dict(os.environ))
     deadline = reactor.seconds() + START_SECONDS
     while code == 0 and store.process(node) is not None and reactor.seconds() < deadline:
-        if await condition(reactor, node) is not None:
+        if await condition(reactor, store, node) is not None:
             say(f"{node.name} is up at {node.url} (process {store.process(node)}).")
             return True
         await pause(reactor)

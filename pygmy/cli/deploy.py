@@ -1,25 +1,29 @@
 """`pygmy deploy`: a whole store on its hosts over ssh, installed, upgraded, looked at, stopped, removed."""
 
 import re
+import shlex
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
+from msgspec.structs import replace
 
 from pygmy.cli.calling import Settings
 from pygmy.cli.nodes import Store, is_here, load_store, names
 from pygmy.cli.options import settings_of
 from pygmy.cli.reacting import react
 from pygmy.cli.terminal import paint, printable, say, table, tell
+from pygmy.cli.up import commands
 from pygmy.cluster import Node
+from pygmy.datadir import tls_directory, tls_path
 from pygmy.deploy.config import books_name, settings_file
 from pygmy.deploy.hosts import PREFIX, Host, Way, hosts_of
-from pygmy.deploy.keys import make_keys
 from pygmy.deploy.release import make_release
 from pygmy.deploy.rollout import Plan, Rollout
 from pygmy.deploy.sites import Sites, sites_for
 from pygmy.deploy.upkeep import Condition, conditions, last_lines, remove, stop
+from pygmy.settings.parsing import OFF
 from pygmy.web.auth import SecretsError
 
 _PREFIX = re.compile(r"(~|/[A-Za-z0-9._-]+)(/[A-Za-z0-9._-]+)*")
@@ -139,28 +143,46 @@ def _tell(text: str, colour: str | None) -> None:
 
 
 def _plan(settings: Settings, store: Store, offline: bool) -> Plan:
+    """What is to be on the hosts. What is missing here of secrets and certificates is made."""
+    from pygmy.deploy.keys import make_keys
+    from pygmy.tls.files import BadFiles
+
     assert settings.values is not None
     books = settings.values["books"]
-    files = {books_name(settings.values): Path(books).read_bytes()} if books else {}
     try:
+        files = {books_name(settings.values): Path(books).read_bytes()} if books else {}
         release = make_release(store.cluster, settings_file(settings.values), files)
-        keys = make_keys(store.data, store.cluster)
-    except (OSError, SecretsError) as error:
-        tell(str(error), "red")
+        keys = make_keys(store.data, _folder(settings, store.data), store.cluster)
+    except (OSError, SecretsError, BadFiles) as error:
+        tell(printable(str(error)), "red")
         raise click.exceptions.Exit(1) from None
     return Plan(store.cluster, release, keys, store.data / "deploy" if offline else None)
+
+
+def _folder(settings: Settings, data: Path) -> Path | None:
+    """Where the certificates are, or are to be; None: the nodes are to speak in the clear."""
+    assert settings.values is not None
+    given = settings.values["tls"]
+    return None if given == OFF else tls_directory(given, data) or tls_path(data)
 
 
 async def _deploy(reactor: Any, store: Store, plan: Plan, sites: Sites) -> bool:
     tell(f"Deploying {plan.release.id} on {len(sites.all)} hosts ...")
     done = await Rollout(reactor, plan, sites, _tell).run()
     if done:
-        url = store.cluster.frontends[0].url
+        url, pygmy, curl = _reached(store, plan)
         say(paint(f"Pygmy is open at {url}", "green"))
-        server = url.removeprefix("http://")
-        say(f"  pygmy --frontend-server {server} search\n  pygmy --frontend-server {server} buy 1")
-        say(f"  pygmy deploy {store.cluster_file} --status")
+        say(f"  {pygmy} search\n  {pygmy} buy 1\n  {curl} {url}/books/1")
+        say(f"  {shlex.join(['pygmy', 'deploy', str(store.cluster_file), '--status'])}")
     return done
+
+
+def _reached(store: Store, plan: Plan) -> tuple[str, str, str]:
+    """Where the store is, and the commands that get there: the certificates may not have been there before."""
+    if plan.keys.tls is not None:
+        store = replace(store, cluster=store.cluster.secured(), ca=str(plan.keys.tls / "ca.pem"))
+    url = store.cluster.frontends[0].url
+    return url, *commands(store, url)
 
 
 # ---- afterwards

@@ -42,6 +42,7 @@ def force_view(settings: Settings, name: str, yes: bool) -> None:
     """
     store = load_store(settings)
     node = choose_replica(store, name)
+    settings.ca = store.ca
     try:
         admin_token(settings)
         epoch = react(lambda reactor: _run(reactor, settings, store, node, yes))

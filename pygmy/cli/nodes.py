@@ -1,6 +1,7 @@
 """Nodes on this machine: which there are, how each is started, whether its port is free, what its log says."""
 
 import errno
+import os
 import shlex
 import socket
 import sys
@@ -14,9 +15,9 @@ from pygmy.cli.calling import Settings
 from pygmy.cli.options import BadSettings
 from pygmy.cli.terminal import printable
 from pygmy.cluster import Cluster, ClusterError, Node, load_cluster
-from pygmy.datadir import data_directory, log_path, pid_path
+from pygmy.datadir import data_directory, log_path, pid_path, tls_directory
 from pygmy.pidfile import running
-from pygmy.settings import Flags, Setting, Written, for_role
+from pygmy.settings import Flags, Setting, Values, Written, for_role
 
 LAST_LINES = 8
 PLACES = ("config", "cluster", "data")  # which store it is
@@ -25,7 +26,8 @@ PLACES = ("config", "cluster", "data")  # which store it is
 class Store(Struct, frozen=True):
     """A cluster and where its data is, and how its nodes are to be started.
 
-    `flags`: the settings that were given as options; `settings_file`: the pygmy.toml that was read.
+    `flags`: the settings that were given as options; `settings_file`: the pygmy.toml that was read; `log_file`: the
+    setting `log-file`; `ca`: the file that says which certificates are believed, "" where nodes speak no TLS.
     """
 
     cluster: Cluster
@@ -33,6 +35,8 @@ class Store(Struct, frozen=True):
     data: Path
     flags: Flags = {}
     settings_file: Path | None = None
+    log_file: str | None = None
+    ca: str = ""
 
     def command(self, node: Node, *, daemon: bool) -> list[str]:
         """The command line that starts a node.
@@ -64,13 +68,13 @@ class Store(Struct, frozen=True):
 
     def log(self, node: Node) -> Path:
         """The node's log."""
-        return log_path(self.data, node.name)
+        return log_path(self.data, node.name, self.log_file)
 
     def last_lines(self, node: Node, since: int = 0) -> list[str]:
         """The end of the node's log, as far as it was written after its first `since` bytes."""
         try:
             with self.log(node).open("rb") as file:
-                file.seek(since)
+                file.seek(since if since <= os.fstat(file.fileno()).st_size else 0)  # else turned over meanwhile
                 return file.read().decode("utf-8", "replace").splitlines()[-LAST_LINES:]
         except OSError:
             return []
@@ -87,7 +91,24 @@ def load_store(settings: Settings) -> Store:
         cluster = load_cluster(values["cluster"])
     except ClusterError as error:
         raise click.UsageError(str(error)) from None
-    return Store(cluster, values["cluster"], data_directory(values["data"]), settings.flags, values.file)
+    data = data_directory(values["data"])
+    ca = _ca(values, data)
+    if ca:
+        cluster = cluster.secured()
+    log_file = values["log-file"] if "log-file" in values.all else None
+    return Store(cluster, values["cluster"], data, settings.flags, values.file, log_file, ca)
+
+
+def _ca(values: Values, data: Path) -> str:
+    """Whom to believe to be a node; "": this store's nodes speak no TLS.
+
+    Where there are no certificates of nodes, a CA that was named tells that of nodes which run elsewhere.
+    """
+    folder = tls_directory(values["tls"], data)
+    if folder is not None:
+        return str(folder / "ca.pem")
+    opens = "insecure-network" in values.all
+    return "" if opens or values["ca"] is None else str(values["ca"])
 
 
 def _words(setting: Setting, written: Written) -> Iterator[str]:
@@ -98,6 +119,13 @@ def _words(setting: Setting, written: Written) -> Iterator[str]:
     for text in (written,) if isinstance(written, str) else written:
         is_path = setting.path and text and text not in setting.words
         yield from (setting.flag(), str(Path(text).absolute()) if is_path else text)
+
+
+def shared_log(store: Store, nodes: Sequence[Node]) -> str | None:
+    """Why these nodes cannot all be started: they would log into one file, and each turn it over. None: they can."""
+    if len({store.log(node) for node in nodes}) == len(nodes):
+        return None
+    return f"log-file {printable(str(store.log_file))}: expected {{node}} in it, for several nodes."
 
 
 def is_here(node: Node) -> bool:

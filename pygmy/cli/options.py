@@ -8,11 +8,12 @@ import click
 
 from pygmy.cli.calling import Settings
 from pygmy.cli.terminal import printable, tell
+from pygmy.datadir import data_directory, tls_directory
 from pygmy.settings import TABLE, BadFile, BadSetting, Flags, Setting, Values, for_command, resolve, setting
 from pygmy.settings.table import CONFIG
 
 # What every command may come to need: where the store is, and how to talk to it.
-ALWAYS = ("config", "data", "frontend-server", "timeout", "token-file")
+ALWAYS = ("config", "data", "frontend-server", "timeout", "token-file", "tls", "ca")
 Command = Callable[..., Any]
 
 
@@ -82,6 +83,18 @@ def fill(settings: Settings, values: Values) -> None:
     settings.timeout = values["timeout"]
     settings.data = values["data"]
     settings.token_file = values["token-file"] or ""
+    settings.ca = _ca(values)
+    said = values.all["frontend-server"].written
+    if settings.ca and not (isinstance(said, str) and said.startswith("http://")):
+        settings.url = settings.url.replace("http://", "https://", 1)
+
+
+def _ca(values: Values) -> str:
+    """The file with the certificates that are believed; "": those of this machine's own list are."""
+    if values["ca"] is not None:
+        return str(values["ca"])
+    folder = tls_directory(values["tls"], data_directory(values["data"]))
+    return "" if folder is None else str(folder / "ca.pem")
 
 
 def _option(one: Setting) -> Callable[[Command], Command]:

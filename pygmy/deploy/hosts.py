@@ -5,6 +5,7 @@ from collections.abc import Callable
 from msgspec import Struct
 
 from pygmy.cluster import Cluster, Node, Role
+from pygmy.tls.names import tls_name
 
 PREFIX = "/opt/pygmy"
 
@@ -55,7 +56,7 @@ def hosts_of(cluster: Cluster, is_here: Callable[[Node], bool]) -> list[Host]:
 def reach(node: Node) -> dict[str, object]:
     """Where a node is asked on its own host: by loopback, for a host need not reach itself by its public name."""
     address = node.host if node.local else "::1" if ":" in node.host else "127.0.0.1"
-    return {"address": address, "port": node.port, "netloc": node.netloc, "role": str(node.role)}
+    return {"address": address, "port": node.port, "netloc": node.netloc, "tls_name": tls_name(node.name)}
 
 
 def copies(cluster: Cluster, role: Role) -> int:

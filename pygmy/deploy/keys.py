@@ -7,6 +7,7 @@ from msgspec import Struct
 from pygmy.cluster import Cluster
 from pygmy.deploy.hosts import Host
 from pygmy.deploy.release import digest
+from pygmy.tls.certificates import make_certificates
 from pygmy.web.auth import ADMIN_FILE, CLUSTER_FILE, Secrets
 
 
@@ -31,12 +32,12 @@ class Keys(Struct, frozen=True):
         return digest({name: (self.tls / name).read_bytes() for name in ("ca.pem", f"{node}.pem")})
 
 
-def make_keys(data: Path, cluster: Cluster) -> Keys:
-    """Make what is missing of secrets and certificates. Raises SecretsError or OSError."""
+def make_keys(data: Path, tls: Path | None, cluster: Cluster) -> Keys:
+    """Make what is missing, or about to expire, of secrets and of the certificates in `tls`.
+
+    Raises SecretsError, BadFiles or OSError.
+    """
     Secrets.load(str(data))
-    try:
-        from pygmy.tls.certificates import make_certificates
-    except ImportError:
-        return Keys(data, None)
-    make_certificates(data / "tls", cluster)
-    return Keys(data, data / "tls")
+    if tls is not None:
+        make_certificates(tls, cluster)
+    return Keys(data, tls)

@@ -1,12 +1,14 @@
 """All links of a node."""
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from msgspec import Raw
 from treq.client import HTTPClient
 from twisted.internet.defer import Deferred, gatherResults, succeed
 from twisted.internet.interfaces import IReactorTime
+from twisted.web.iweb import IPolicyForHTTPS
 
 from pygmy.messages.internal import AnswerBody, CallBody, OneWay
 from pygmy.peers.client import http_client, pooled_agent
@@ -17,7 +19,8 @@ class Links:
     """All links of a node, by the other node's name: for messages and calls, and a lane for heartbeats.
 
     Heartbeats have connections of their own and wait behind nothing; of those that a stuck peer has not taken, only
-    the newest few are kept. What a node tells itself gets to `deliver` in a later turn of the reactor.
+    the newest few are kept. What a node tells itself gets to `deliver` in a later turn of the reactor, and so do
+    the messages that come with answers.
     """
 
     deliver: Callable[[str, OneWay], None] | None = None
@@ -37,7 +40,18 @@ class Links:
     ) -> None:
         def lane(client: HTTPClient, width: int, limit: int, patience: float) -> dict[str, Link]:
             return {
-                name: Link(url, sender, secret, client, clock, width=width, limit=limit, patience=patience)
+                name: Link(
+                    url,
+                    sender,
+                    secret,
+                    client,
+                    clock,
+                    width=width,
+                    limit=limit,
+                    patience=patience,
+                    name=name,
+                    arrived=partial(self._deliver, name),
+                )
                 for name, url in urls.items()
             }
 
@@ -49,11 +63,18 @@ class Links:
 
     @classmethod
     def on_reactor(
-        cls, urls: Mapping[str, str], sender: str, secret: str, reactor: Any, *, width: int = 2
+        cls,
+        urls: Mapping[str, str],
+        sender: str,
+        secret: str,
+        reactor: Any,
+        *,
+        width: int = 2,
+        policy: IPolicyForHTTPS | None = None,
     ) -> "Links":
-        """Links over TCP."""
-        main, close_main = pooled_agent(reactor, width)
-        heartbeats, close_heartbeats = pooled_agent(reactor, 1)
+        """Links over TCP, or over TLS by `policy` where a URL says https."""
+        main, close_main = pooled_agent(reactor, width, policy)
+        heartbeats, close_heartbeats = pooled_agent(reactor, 1, policy)
         return cls(
             urls,
             sender,
@@ -80,11 +101,15 @@ class Links:
                 encoded = encoded or encode(message)
                 lane[name].send(encoded, within)
             elif name == self._me:
-                self._clock.callLater(0, self._deliver, message)
+                self._clock.callLater(0, self._deliver, name, message)
 
-    def _deliver(self, message: OneWay) -> None:
+    def riders(self, name: str) -> list[Raw]:
+        """The heartbeats that may go with an answer to this node."""
+        return self._heartbeats[name].take() if name in self._heartbeats else []
+
+    def _deliver(self, sender: str, message: OneWay) -> None:
         if self.deliver is not None:
-            self.deliver(self._me, message)
+            self.deliver(sender, message)
 
     def call(self, name: str, body: CallBody, request_id: str, timeout: float) -> "Deferred[AnswerBody]":
         """As `Link.call`."""

@@ -10,11 +10,25 @@ from typing import Any
 from msgspec import Struct
 
 from pygmy.cluster import Role
-from pygmy.datadir import DEFAULT
+from pygmy.datadir import DEFAULT, STDOUT
 from pygmy.schedule import Schedule, hours_from, kept_from
-from pygmy.settings.parsing import directory_from, path_from, seconds_from, server_from, switch_from, text_from
+from pygmy.settings.parsing import (
+    OFF,
+    directory_from,
+    endpoint_from,
+    folder_from,
+    logs_kept_from,
+    megabytes_from,
+    one_of,
+    path_from,
+    seconds_from,
+    server_from,
+    switch_from,
+    text_from,
+)
 
 PYGMY = "pygmy"  # the options that stand before the command
+FORMATS = ("text", "json")  # what pygmy.logs knows
 CONFIG = "config"  # the command that shows every setting, and so takes every one
 
 Written = str | bool | tuple[str, ...]  # a setting as it is given: its text, whether it is on, or every text of it
@@ -68,7 +82,7 @@ REPLICAS = frozenset((Role.CATALOG, Role.ORDER))
 NODES = frozenset(Role)
 OPENING = frozenset(("up", "start", "deploy"))  # commands that start nodes
 CHOOSING = frozenset(("start", "stop", "backup", "restore", "force-view"))  # that name nodes
-PLACED = OPENING | CHOOSING | {"audit"}  # that look into the data directory
+PLACED = OPENING | CHOOSING | {"audit", "certs"}  # that look into the data directory
 SHOPKEEPING = frozenset(("orders", "restock", "price", "add", "remove", "audit", "backup", "force-view"))
 
 TABLE: tuple[Setting, ...] = (
@@ -82,7 +96,7 @@ TABLE: tuple[Setting, ...] = (
     ),
     Setting(
         *("cluster", path_from, None, "The cluster file.", "FILE"),
-        commands=CHOOSING | {"up", "deploy"},
+        commands=CHOOSING | {"up", "deploy", "certs"},
         roles=NODES,
         unset="five nodes on localhost",
         path=True,
@@ -132,10 +146,60 @@ TABLE: tuple[Setting, ...] = (
         roles=REPLICAS,
     ),
     Setting(
+        *("tls", folder_from, None, "The folder with this store's certificates; off: no TLS.", "DIR"),
+        commands=OPENING | CHOOSING | {"certs"},
+        roles=NODES,
+        unset="DATA/tls, if it is there",
+        path=True,
+        words=(OFF,),
+    ),
+    Setting(
+        *("insecure-network", switch_from, "no", "Let nodes without TLS be reached by other machines.", ""),
+        commands=OPENING,
+        roles=NODES,
+        switch=True,
+    ),
+    Setting(
+        *("listen", endpoint_from, None, "A further endpoint for people, such as tcp:8080.", "ENDPOINT"),
+        commands=OPENING,
+        roles=FRONTENDS,
+        unset="none",
+        many=True,
+    ),
+    Setting(
+        *("log-format", one_of(*FORMATS), "text", "How nodes log: lines for people (text), or JSON.", "FORMAT"),
+        commands=OPENING,
+        roles=NODES,
+    ),
+    Setting(
+        *("log-file", path_from, None, "Where a node logs; {node} stands for its name; -: stdout.", "FILE"),
+        commands=OPENING,
+        roles=NODES,
+        unset="DATA/<node>/*.log",
+        path=True,
+        words=(STDOUT,),
+    ),
+    Setting(
+        *("log-max-mb", megabytes_from, "100", "Megabytes at which a log is turned over; 0: never.", "MB"),
+        commands=OPENING,
+        roles=NODES,
+    ),
+    Setting(
+        *("log-keep", logs_kept_from, "5", "How many logs that were turned over are kept.", "N"),
+        commands=OPENING,
+        roles=NODES,
+    ),
+    Setting(
         *("frontend-server", server_from, "localhost:5002", "The front end to talk to.", "HOST[:PORT]"),
         commands=frozenset((PYGMY,)),
         aliases=("frontend_server",),
         variables=("PYGMY_FRONTEND",),
+    ),
+    Setting(
+        *("ca", path_from, None, "The certificate of the CA that is believed.", "FILE"),
+        commands=frozenset((PYGMY,)),
+        unset="DATA/tls/ca.pem, if it is there",
+        path=True,
     ),
     Setting(
         *("timeout", seconds_from, "10", "Seconds to wait for an answer.", "SECONDS"),

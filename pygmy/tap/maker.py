@@ -7,13 +7,14 @@ from twisted.application.service import Application, IService
 from twisted.logger import Logger
 from twisted.python import usage
 
-from pygmy.clock import count_steadily, sleep_through_cancelled
+from pygmy.clock import boottime, count_steadily, sleep_through_cancelled
 from pygmy.cluster import Role
 from pygmy.datadir import pid_path
 from pygmy.errors import Problem
 from pygmy.pidfile import PidFile
 from pygmy.schedule import Schedule
 from pygmy.settings import Values
+from pygmy.tap.logging import plan_of
 from pygmy.tap.options import NodeOptions, describe, one_line
 from pygmy.tap.process import NodeProcess
 
@@ -39,14 +40,17 @@ def build(options: NodeOptions, build_node: BuildNode | None = None) -> IService
     count_steadily(reactor)
     sleep_through_cancelled(reactor)
     _tell(options.settings)
-    if build_node is None:
-        from pygmy.node import make_node
-
-        build_node = make_node
     try:
         pid_file = PidFile(pid_path(options.data, options.node.name))
     except OSError as error:
         raise usage.UsageError(describe(error)) from None
+    # No other process is this node any more. A replica waits until nothing that an earlier one has said still holds,
+    # and loading the rest of the program takes a part of that time.
+    alone_since = boottime()
+    if build_node is None:
+        from pygmy.node import make_node
+
+        build_node = make_node
     try:
         node = build_node(
             role=options.role,
@@ -54,10 +58,13 @@ def build(options: NodeOptions, build_node: BuildNode | None = None) -> IService
             node=options.node,
             data=str(options.data),
             port=options.port,
+            tls=options.tls,
+            insecure=options.settings["insecure-network"],
+            alone_since=alone_since,
             **special(options),
             reactor=reactor,
         )
-        return NodeProcess(node, options.node, options.data, pid_file, reactor)
+        return NodeProcess(node, options.node.name, pid_file, plan_of(options), reactor)
     except (OSError, ValueError, Problem) as error:
         pid_file.release()
         raise usage.UsageError(describe(error)) from None
@@ -76,7 +83,7 @@ def special(options: NodeOptions) -> dict[str, Any]:
     settings = options.settings
     match options.role:
         case Role.FRONTEND:
-            return {"cache": settings["cache"]}
+            return {"cache": settings["cache"], "listen": settings["listen"]}
         case Role.CATALOG:
             return {"books": settings["books"], "backups": schedule(settings)}
         case Role.ORDER:

@@ -8,7 +8,7 @@ from twisted.internet.endpoints import quoteStringArgument
 from twisted.python import usage
 
 from pygmy.cluster import Cluster, Node, Role, load_cluster
-from pygmy.datadir import data_directory
+from pygmy.datadir import data_directory, tls_directory
 from pygmy.settings import Setting, Values, Written, for_role, resolve
 
 TWISTD_DEFAULT_PIDFILE = "twistd.pid"
@@ -18,7 +18,7 @@ class NodeOptions(usage.Options):
     """What a node is told: the settings of its `role`, which subclasses name, as options.
 
     After parsing, `settings` holds them out of all layers, and `cluster`, `node`, `data` (absolute) and `port` (an
-    endpoint string) what has been made of them.
+    endpoint string) what has been made of them; `tls` is where its certificates are (None: it speaks no TLS).
     """
 
     role: Role
@@ -27,6 +27,7 @@ class NodeOptions(usage.Options):
     node: Node
     data: Path
     port: str
+    tls: Path | None
 
     def __init__(self) -> None:
         self.flags: dict[str, Written] = {}
@@ -60,6 +61,10 @@ class NodeOptions(usage.Options):
             raise usage.UsageError(describe(error)) from None
         self.node = find_node(self.cluster, self.role, self.settings)
         self.data = data_directory(self.settings["data"])
+        self.tls = tls_directory(self.settings["tls"], self.data)
+        if self.tls is not None:
+            self.cluster = self.cluster.secured()
+            self.node = self.cluster.node(self.node.name)
         self.port = self.settings["port"] or default_endpoint(self.node)
         self._keep_own_pid_file()
 

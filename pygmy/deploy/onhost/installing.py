@@ -8,6 +8,7 @@ import shutil
 import stat
 import sys
 import tarfile
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -28,6 +29,9 @@ from pygmy.deploy.onhost.place import (
     target,
     unit,
 )
+
+JOURNAL = {"log-file": "-", "log-format": "json"}
+
 
 # ---- looking
 
@@ -79,12 +83,21 @@ def prepare(place: Place, request: Json, payload: IO[bytes]) -> Json:
             path = home / name
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(content)
+        if has_systemd():
+            _log_to_journal(home / "pygmy.toml")
         if is_root():
             _make_user(place)
         _make_environment(home)
         shutil.rmtree(home / "wheels", ignore_errors=True)
         (home / "complete").touch()
     return {}
+
+
+def _log_to_journal(settings: Path) -> None:
+    """Under systemd nodes log to its journal, and as JSON, unless their owner says otherwise."""
+    said = tomllib.loads(settings.read_text())
+    more = [f'{key} = "{value}"\n' for key, value in JOURNAL.items() if key not in said]
+    settings.write_text("".join([settings.read_text(), *more]))
 
 
 def _make_environment(home: Path) -> None:

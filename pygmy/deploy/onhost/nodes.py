@@ -6,9 +6,11 @@ import http.client
 import json
 import os
 import signal
+import socket
+import ssl
 import time
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from pygmy.deploy.onhost.place import (
     LAST_LINES,
@@ -26,6 +28,7 @@ from pygmy.deploy.onhost.place import (
 STOP_SECONDS = 40.0
 ASK_SECONDS = 3.0
 PAUSE = 0.3
+MOST_BYTES = 1 << 20
 
 
 # ---- nodes
@@ -111,18 +114,21 @@ def _word(known: Json, copies: int) -> str:
 
 
 def logs(place: Place, request: Json, payload: IO[bytes]) -> Json:
-    """The ends of the nodes' logs."""
-    return {node: _tail(place.log(node), 0, request["lines"]) for node in request["nodes"]}
+    """The ends of the nodes' logs, from systemd's journal where they go there."""
+    count = request["lines"]
+    return {node: _tail(place.log(node), 0, count) or _journal(node, count) for node in request["nodes"]}
 
 
 def _last_words(place: Place, node: str, since: int) -> list[str]:
     """The end of its log, or of what systemd kept where it did not get as far as to a log."""
-    if lines := _tail(place.log(node), since, LAST_LINES):
-        return lines
-    if has_systemd():
-        journal = ["journalctl", "--quiet", "--no-pager", "--output=cat", f"--lines={LAST_LINES}"]
-        return command([*journal, f"--unit={unit(node)}"], check=False).splitlines()
-    return []
+    return _tail(place.log(node), since, LAST_LINES) or _journal(node, LAST_LINES)
+
+
+def _journal(node: str, count: int) -> list[str]:
+    if not has_systemd():
+        return []
+    journal = ["journalctl", "--quiet", "--no-pager", "--output=cat", f"--lines={count}"]
+    return command([*journal, f"--unit={unit(node)}"], check=False).splitlines()
 
 
 def _tail(path: Path, since: int, count: int) -> list[str]:
@@ -156,20 +162,40 @@ def process(place: Place, node: str) -> int | None:
     return None
 
 
-def health(place: Place, node: str, url: Json) -> Json | None:
-    """The node's /health, asked on this host; None: no answer."""
-    try:
-        connection = _connect(place, node, url)
+def health(place: Place, node: str, reach: Json) -> Json | None:
+    """The node's /health, asked on this host; None: no answer.
+
+    By TLS where there are certificates, else in the clear, as a node does that was started before there were any.
+    """
+    for connect in (_encrypted, _plain) if (place.data / "tls" / "ca.pem").exists() else (_plain,):
         try:
-            connection.request("GET", "/health", headers={"Host": url["netloc"]})
-            answer = json.loads(connection.getresponse().read(1 << 20))
-        finally:
-            connection.close()
-    except (OSError, ValueError, http.client.HTTPException):
-        return None
-    return answer if isinstance(answer, dict) and {"message", "state", "redundancy"} <= answer.keys() else None
+            answer = _get(connect(place, node, reach), "/health", reach["netloc"])
+        except (OSError, ValueError, http.client.HTTPException):
+            continue
+        if isinstance(answer, dict) and {"message", "state", "redundancy"} <= answer.keys():
+            return answer
+    return None
 
 
-def _connect(place: Place, node: str, url: Json) -> http.client.HTTPConnection:
-    """By loopback: a host need not be able to reach itself by the name that others know it by."""
-    return http.client.HTTPConnection(url["address"], url["port"], timeout=ASK_SECONDS)
+def _get(connection: http.client.HTTPConnection, path: str, host: str) -> Any:
+    with contextlib.closing(connection):
+        connection.request("GET", path, headers={"Host": host})
+        return json.loads(connection.getresponse().read(MOST_BYTES))
+
+
+def _plain(place: Place, node: str, reach: Json) -> http.client.HTTPConnection:
+    return http.client.HTTPConnection(reach["address"], reach["port"], timeout=ASK_SECONDS)
+
+
+def _encrypted(place: Place, node: str, reach: Json) -> http.client.HTTPConnection:
+    """A connection to nobody but that node, by the name in its certificate."""
+    context = ssl.create_default_context(cafile=str(place.data / "tls" / "ca.pem"))
+    plain = socket.create_connection((reach["address"], reach["port"]), ASK_SECONDS)
+    try:
+        secure = context.wrap_socket(plain, server_hostname=reach["tls_name"])
+    except BaseException:
+        plain.close()
+        raise
+    connection = http.client.HTTPConnection(reach["address"], reach["port"])
+    connection.sock = secure
+    return connection
