@@ -12,6 +12,7 @@ import pytest
 from tests.support.deployed import Customers, Deployed, deployed, missing, note
 from tests.support.processes import until
 
+SECRET = r".*\(secret\|token\|key\)"
 WHY_NOT = missing()
 pytestmark = pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))
 
@@ -74,8 +75,10 @@ def first_deployment(store: Deployed) -> None:
     for secret in ("cluster.secret", "admin.token"):
         assert (store.data / secret).read_text().strip() not in done.text
     for number in range(1, store.count + 1):
-        modes = store.hosts("on", number, "find", "/opt/pygmy/data", "-name", "*.[st]*e[nt]", "-printf", "%u %m %f\n")
-        assert sorted(modes.splitlines()) == ["pygmy 600 admin.token", "pygmy 600 cluster.secret"]
+        name = store.cluster.nodes[number - 1].name
+        modes = store.hosts("on", number, "find", "/opt/pygmy/data", "-regex", SECRET, "-printf", "%u %m %f\n")
+        expected = ("admin.token", "cluster.secret", f"{name}.key")
+        assert sorted(modes.splitlines()) == sorted(f"pygmy 600 {file}" for file in expected)
     assert [store.buy(1), store.buy(2, 1)] == [1, 2]
 
 

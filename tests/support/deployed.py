@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import re
+import ssl
 import subprocess
 import sys
 import threading
@@ -60,7 +61,7 @@ class Deployed:
         lines = [", ".join(next(addresses) for _ in range(count)) for count in (catalogs, orders, frontends)]
         self.file = directory / "cluster.txt"
         self.file.write_text("\n".join(lines) + "\n")
-        self.cluster = load_cluster(str(self.file))
+        self.cluster = load_cluster(str(self.file)).secured()
 
     def number(self, name: str) -> int:
         """Of the node's host."""
@@ -121,7 +122,8 @@ class Deployed:
 
     def ask(self, node: Node, method: str, path: str, body: object = None, key: str = "") -> tuple[int, Any]:
         """One request to that node: status and body."""
-        connection = http.client.HTTPConnection(node.host, node.port, timeout=PATIENCE)
+        trust = ssl.create_default_context(cafile=str(self.data / "tls" / "ca.pem"))
+        connection = http.client.HTTPSConnection(node.host, node.port, timeout=PATIENCE, context=trust)
         try:
             headers = {"Content-Type": "application/json"} if body is not None else {}
             headers |= {"Idempotency-Key": key} if key else {}
