@@ -110,10 +110,12 @@ def a_host_is_cut_off(store: Deployed) -> None:
 def upgrade_under_load(store: Deployed) -> None:
     note("== Upgrade while customers buy")
     before = store.versions()
-    with Customers(store, 6) as customers:
+    with Customers(store, 4) as customers:
         until(lambda: len(customers.bought) > 10, "customers who buy")
         done = store.deploy("--offline", "--backups", "9")
     note(f"   {len(customers.bought)} bought, {customers.looked} looked up, {len(customers.failures)} failed")
+    for failure in customers.failures:
+        note(f"   {failure}")
     note(f"   the slowest buy with its lookup took {customers.slowest:.1f} s")
     assert done.code == 0
     assert not customers.failures

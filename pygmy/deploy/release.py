@@ -18,9 +18,13 @@ CLUSTER, SETTINGS, CONSTRAINTS = "cluster.txt", "pygmy.toml", "constraints.txt"
 
 
 class Release(Struct, frozen=True):
-    """`id` is the same for the same files and units, and for no others: `0.1.0-3f2a9c41b7`."""
+    """`id` is the same for the same files and units, and for no others: `0.1.0-3f2a9c41b7`.
+
+    `environment` is that of its virtual environment: what code there is, and not what it is told.
+    """
 
     id: str
+    environment: str
     wheel: str
     files: Mapping[str, bytes]
     units: Mapping[str, str]
@@ -38,7 +42,8 @@ def make_release(cluster: Cluster, settings: str, more: Mapping[str, bytes]) -> 
     }
     system = units()
     parts = {**files, **{name: text.encode() for name, text in system.items()}}
-    return Release(f"{pygmy.__version__}-{digest(parts)}", wheel, files, system)
+    environment = digest({name: files[name] for name in (wheel, CONSTRAINTS)})
+    return Release(f"{pygmy.__version__}-{digest(parts)}", environment, wheel, files, system)
 
 
 def digest(parts: Mapping[str, bytes]) -> str:

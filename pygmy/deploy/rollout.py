@@ -73,8 +73,8 @@ class Rollout:
                 self._tell("Stopped here; the nodes after this one are as they were. Run it again to go on.", "red")
                 return False
         await self._sites.each(self._await_all)
-        if self._sites.whole:
-            await self._sites.each(self._finish)
+        for site in self._sites.all if self._sites.whole else ():  # one by one: to delete a lot keeps a disk busy
+            await self._sites.each(self._finish, [site])
         return self._sites.whole
 
     # ---- putting everything in place
@@ -86,7 +86,7 @@ class Rollout:
         if all(plan.current(node, facts["nodes"][node.name]) for node in site.host.nodes):
             site.say("is up to date")
             return
-        check(site, plan.release.id)
+        check(site, plan.release)
         if plan.release.id not in facts["versions"]:
             await self._prepare(site)
         site.say("secrets ...")
@@ -100,16 +100,16 @@ class Rollout:
         files = {**release.files, **await self._wheels(site)}
         payload = archive(files)
         site.say(f"copying {len(payload):,} bytes ...")
-        await site.step("prepare", payload, PREPARE_SECONDS, version=release.id)
+        await site.step("prepare", payload, PREPARE_SECONDS, version=release.id, environment=release.environment)
 
     async def _wheels(self, site: Site) -> dict[str, bytes]:
         """For a host without a package index: all wheels, gathered once for all hosts of a kind."""
-        if self._plan.cache is None:
-            return {}
         facts = site.facts
+        if self._plan.cache is None or self._plan.release.environment in facts["environments"]:
+            return {}
         system = System.of(facts["python"], facts["machine"], facts["libc"])
         site.say(f"wheels for {system.tag} ...")
-        home = self._plan.cache / self._plan.release.id
+        home = self._plan.cache / self._plan.release.environment
         home.mkdir(parents=True, exist_ok=True)
         for name in (self._plan.release.wheel, CONSTRAINTS):
             (home / name).write_bytes(self._plan.release.files[name])
@@ -190,7 +190,7 @@ class Rollout:
         return found
 
     async def _finish(self, site: Site) -> None:
-        await site.step("finish", version=self._plan.release.id)
+        await site.step("finish", seconds=PREPARE_SECONDS, version=self._plan.release.id)
 
 
 async def look(site: Site) -> None:
@@ -200,7 +200,7 @@ async def look(site: Site) -> None:
     site.facts = await site.step("look", nodes=site.host.node_names)
 
 
-def check(site: Site, version: str) -> None:
+def check(site: Site, release: Release) -> None:
     """Raises HostFailed if nothing can be installed there."""
     facts = site.facts
     if facts["missing"]:
@@ -211,5 +211,5 @@ def check(site: Site, version: str) -> None:
     if facts["private"]:
         why = f"only root gets to {facts['private']}, and nodes run as user {USER}: name another with --python"
         raise HostFailed("look", why)
-    if version not in facts["versions"] and facts["free"] < LEAST_FREE:
+    if release.environment not in facts["environments"] and facts["free"] < LEAST_FREE:
         raise HostFailed("look", f"{facts['free'] >> 20} MB are free, {LEAST_FREE >> 20} MB are needed")

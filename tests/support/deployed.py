@@ -176,7 +176,7 @@ class Customers:
             except AssertionError as error:
                 self.failures.append(str(error))
             self.slowest = max(self.slowest, time.monotonic() - begun)
-            self._stop.wait(0.05)
+            self._stop.wait(0.2)
 
     def __enter__(self) -> "Customers":
         for thread in self._threads:

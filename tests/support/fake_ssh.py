@@ -77,6 +77,7 @@ class Fakes:
             module.process, module.health, module.stop_node = self.process, self.health, self.stop_node
         if name == "installing":
             module.UNITS = self.home / "units"
+            module.gently = lambda: None
             module._importable = lambda what: not (self.home / "no-venv").exists()
 
     def command(self, argv: list[str], **_: Any) -> str:

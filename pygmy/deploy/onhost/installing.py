@@ -48,6 +48,7 @@ def look(place: Place, request: Json, payload: IO[bytes]) -> Json:
         "systemd": has_systemd(),
         "free": shutil.disk_usage(_existing(place.prefix)).free,
         "versions": place.complete(),
+        "environments": place.ready(),
         "nodes": {node: look_at(place, node) for node in request["nodes"]},
     }
 
@@ -74,23 +75,35 @@ def _existing(path: Path) -> Path:
 
 
 def prepare(place: Place, request: Json, payload: IO[bytes]) -> Json:
-    """Unpack a version and make its virtual environment, which takes effect on nothing yet."""
+    """Unpack a version, and make its environment unless that is here already. It takes effect on nothing yet."""
     home = place.versions / request["version"]
-    if home.name not in place.complete():
-        shutil.rmtree(home, ignore_errors=True)
-        home.mkdir(parents=True)
-        for name, content in unpacked(payload):
-            path = home / name
-            path.parent.mkdir(exist_ok=True)
-            path.write_bytes(content)
-        if has_systemd():
-            _log_to_journal(home / "pygmy.toml")
-        if is_root():
-            _make_user(place)
-        _make_environment(home)
-        shutil.rmtree(home / "wheels", ignore_errors=True)
-        (home / "complete").touch()
+    if home.name in place.complete():
+        return {}
+    gently()
+    shutil.rmtree(home, ignore_errors=True)
+    home.mkdir(parents=True)
+    for name, content in unpacked(payload):
+        path = home / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+    if has_systemd():
+        _log_to_journal(home / "pygmy.toml")
+    if is_root():
+        _make_user(place)
+    environment = place.environments / request["environment"]
+    if environment.name not in place.ready():
+        shutil.rmtree(environment, ignore_errors=True)
+        _make_environment(home, environment)
+        (environment / "complete").touch()
+    (home / "venv").symlink_to(environment)
+    shutil.rmtree(home / "wheels", ignore_errors=True)
+    (home / "complete").touch()
     return {}
+
+
+def gently() -> None:
+    """Let nodes that run here go first: they have leases to keep."""
+    os.nice(10)
 
 
 def _log_to_journal(settings: Path) -> None:
@@ -100,10 +113,11 @@ def _log_to_journal(settings: Path) -> None:
     settings.write_text("".join([settings.read_text(), *more]))
 
 
-def _make_environment(home: Path) -> None:
+def _make_environment(home: Path, environment: Path) -> None:
     said("making the virtual environment")
-    command([sys.executable, "-m", "venv", str(home / "venv")])
-    python = str(home / "venv/bin/python")
+    environment.parent.mkdir(exist_ok=True)
+    command([sys.executable, "-m", "venv", str(environment)])
+    python = str(environment / "bin/python")
     said("installing Pygmy and what it needs")
     wheels = home / "wheels"
     apart = ["--isolated", "--no-index", "--find-links", str(wheels)] if wheels.is_dir() else []
@@ -189,13 +203,17 @@ def units(place: Place, request: Json, payload: IO[bytes]) -> Json:
 
 def finish(place: Place, request: Json, payload: IO[bytes]) -> Json:
     """Have `current` name the version, and remove the versions that no node runs."""
+    gently()
     point(place.current, place.versions / request["version"])
     links = place.nodes.glob("*/version") if place.nodes.is_dir() else ()
-    used = {target(link) for link in links} | {request["version"]}
-    for version in list(place.versions.iterdir()):
-        if version.name not in used:
-            shutil.rmtree(version, ignore_errors=True)
+    _keep(place.versions, {target(link) for link in links} | {request["version"]})
+    _keep(place.environments, {target(link) for link in place.versions.glob("*/venv")})
     return {}
+
+
+def _keep(home: Path, names: set[str | None]) -> None:
+    for path in [path for path in home.iterdir() if path.name not in names]:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def remove(place: Place, request: Json, payload: IO[bytes]) -> Json:
@@ -211,7 +229,7 @@ def remove(place: Place, request: Json, payload: IO[bytes]) -> Json:
             path.unlink()
         if gone:
             command(["systemctl", "daemon-reload"])
-    for tree in (place.versions, place.nodes, *([place.data] if request["data_too"] else [])):
+    for tree in (place.versions, place.environments, place.nodes, *([place.data] if request["data_too"] else [])):
         if tree.exists():
             shutil.rmtree(tree)
     place.current.unlink(missing_ok=True)

@@ -40,6 +40,7 @@ class Place:
         if not self.prefix.is_absolute():
             raise StepFailed(f"expected an absolute --prefix, or one that begins with ~/, and not {prefix!r}")
         self.versions = self.prefix / "versions"
+        self.environments = self.prefix / "environments"
         self.nodes = self.prefix / "nodes"
         self.data = self.prefix / "data"
         self.current = self.prefix / "current"
@@ -60,13 +61,21 @@ class Place:
 
     def complete(self) -> list[str]:
         """The versions that are all there."""
-        with contextlib.suppress(OSError):
-            return sorted(version.name for version in self.versions.iterdir() if (version / "complete").exists())
-        return []
+        return _complete(self.versions)
+
+    def ready(self) -> list[str]:
+        """The environments that are all there."""
+        return _complete(self.environments)
 
     def log(self, node: str) -> Path:
         """The node's log."""
         return self.data / node / LOG_NAMES[node.rpartition("-")[0]]
+
+
+def _complete(home: Path) -> list[str]:
+    with contextlib.suppress(OSError):
+        return sorted(path.name for path in home.iterdir() if (path / "complete").exists())
+    return []
 
 
 def unit(node: str) -> str:
