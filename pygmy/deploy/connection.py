@@ -16,6 +16,7 @@ from pygmy.deploy.hosts import Host, Way
 from pygmy.deploy.onhost.place import LAST_LINES, Json
 
 CONNECT_SECONDS = 10
+IDLE_SECONDS = 300  # after which a connection ends that nobody has closed, as when we are killed
 MODULES = ("place", "nodes", "installing", "main")  # of onhost, each after those that it imports
 PYTHONS = ("python3", "python3.13", "python3.12", "python3.11", "python3.14")
 BOOT = (
@@ -47,7 +48,7 @@ class Connection:
         """Connect once for all steps that follow. Raises HostFailed."""
         if self.host.here:
             return
-        words = [*self._ssh("-f", "-N", "-M", "-o", "ControlPersist=yes"), "--", self.host.name]
+        words = [*self._ssh("-f", "-N", "-M", "-o", f"ControlPersist={IDLE_SECONDS}"), "--", self.host.name]
         errors = self._control.with_suffix(".errors")  # a pipe would be held open by the process that stays
         child = await run(self._reactor, words, b"", CONNECT_SECONDS * 3, errors=errors)
         if child.code:
