@@ -38,7 +38,10 @@ from pygmy.routes.backup import backup_route
 from pygmy.routes.forcing import ViewBody, forcing_routes
 from pygmy.routes.starting import starting_resource
 from pygmy.schedule import Schedule
+from pygmy.ticking import Ticking
+from pygmy.tls.certificates import utc_now
 from pygmy.tls.contexts import Credentials, NodesPolicy, load_credentials
+from pygmy.tls.expiry import DAY, warn_of_expiry
 from pygmy.tls.places import check_places, endpoint_from
 from pygmy.voting import Voting
 from pygmy.web.auth import Secrets, SecretsError
@@ -138,6 +141,8 @@ class NodeService(MultiService):
         self._resource = self._first_resource()
         self._listening = Listening(self._resource, port, reactor, credentials, listen)
         self._listening.setServiceParent(self)
+        if credentials is not None:
+            Ticking(lambda: warn_of_expiry(credentials, utc_now()), reactor, DAY).setServiceParent(self._listening)
 
     # ---- one-way messages
 

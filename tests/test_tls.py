@@ -1,6 +1,6 @@
 """Who is let in over TLS, who is not, and what each side then says; over real sockets."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import pytest_twisted
@@ -18,6 +18,7 @@ from pygmy.messages.internal import Invalidated, List, Listed
 from pygmy.peers import LinkDown, Links, get_json, http_client
 from pygmy.routes.table import table_route
 from pygmy.tls.contexts import NodesPolicy, ServerTLS
+from pygmy.tls.expiry import warn_of_expiry
 from pygmy.tls.places import ExposedError, beyond_loopback, check_places, encrypted, endpoint_from
 from pygmy.tls.seldom import MOST, Seldom
 from pygmy.web.app import make_app, root_resource
@@ -191,6 +192,14 @@ async def test_a_certificate_that_has_expired_is_refused_by_both_sides(net):
 
 
 @pytest_twisted.ensureDeferred
+async def test_while_one_ca_takes_the_place_of_another_nodes_of_both_hear_each_other(net):
+    both = credentials("order-0", "another").trusted + credentials().trusted
+    old, new = replace(credentials(), trusted=both), replace(credentials("order-0", "another"), trusted=both)
+    assert await net.call(await net.serve(old), new) == LISTED
+    assert await net.call(await net.serve(replace(new, node="order-0")), old, name="order-0") == LISTED
+
+
+@pytest_twisted.ensureDeferred
 async def test_who_answers_at_a_nodes_place_has_to_be_that_node(net):
     server = await net.serve(credentials("catalog-1"))
     down = await net.call(server, credentials("order-0"), name="catalog-0")
@@ -285,6 +294,17 @@ async def test_nobody_becomes_a_member_at_a_place_for_people(net, secrets):
 
 
 # ---- without sockets
+
+
+def test_a_node_says_in_time_that_its_certificate_expires(net):
+    own = credentials("order-0")
+    end = own.certificate.not_valid_after_utc
+    warn_of_expiry(own, end - timedelta(days=31))
+    assert net.lines == []
+    warn_of_expiry(own, end - timedelta(days=29))
+    assert net.lines == [
+        f"the certificate of order-0 expires on {end:%Y-%m-%d}: renew it by pygmy certs, and restart the nodes"
+    ]
 
 
 @pytest.mark.parametrize(
