@@ -174,7 +174,7 @@ class Customers:
                 self._store.request("GET", f"/books/{1 + number % 7}", number + 1)
                 self.looked += 1
             except AssertionError as error:
-                self.failures.append(str(error))
+                self.failures.append(f"at {time.monotonic() - BEGUN:.1f} s: {error}")
             self.slowest = max(self.slowest, time.monotonic() - begun)
             self._stop.wait(0.2)
 
