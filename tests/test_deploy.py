@@ -520,3 +520,12 @@ def test_at_shutdown_who_asks_stops_first():
     after = next(line for line in texts["pygmy-frontend@.service"].splitlines() if line.startswith("After="))
     assert "pygmy-order.target" in after
     assert json.dumps(texts).count("KillSignal=SIGTERM") == 3
+
+
+def test_a_node_may_write_to_its_data_and_nowhere_else():
+    for role in ("catalog", "order", "frontend"):
+        lines = units()[f"pygmy-{role}@.service"].splitlines()
+        assert "ProtectSystem=strict" in lines
+        assert [line for line in lines if line.startswith("ReadWritePaths=")] == ["ReadWritePaths=@PREFIX@/data"]
+        assert "User=pygmy" in lines
+        assert "NoNewPrivileges=yes" in lines
