@@ -5,7 +5,21 @@ from typing import Any
 import click
 
 import pygmy
-from pygmy.cli import audit, backup, books, certs, completion, config, daemons, forcing, restore, status, up
+from pygmy.cli import (
+    audit,
+    backup,
+    books,
+    certs,
+    completion,
+    config,
+    daemons,
+    deploy,
+    forcing,
+    restore,
+    running,
+    status,
+    up,
+)
 from pygmy.cli.calling import Settings
 from pygmy.cli.options import given, options_of
 from pygmy.settings import for_command
@@ -47,6 +61,8 @@ for command in (
     up.up,
     daemons.start,
     daemons.stop,
+    deploy.deploy,
+    running.run,
     backup.backup,
     restore.restore,
     certs.certs,

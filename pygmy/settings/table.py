@@ -80,7 +80,7 @@ CATALOGS = frozenset((Role.CATALOG,))
 FRONTENDS = frozenset((Role.FRONTEND,))
 REPLICAS = frozenset((Role.CATALOG, Role.ORDER))
 NODES = frozenset(Role)
-OPENING = frozenset(("up", "start"))  # commands that start nodes
+OPENING = frozenset(("up", "start", "deploy"))  # commands that start nodes
 CHOOSING = frozenset(("start", "stop", "backup", "restore", "force-view"))  # that name nodes
 PLACED = OPENING | CHOOSING | {"audit", "certs"}  # that look into the data directory
 SHOPKEEPING = frozenset(("orders", "restock", "price", "add", "remove", "audit", "backup", "force-view"))
@@ -97,7 +97,7 @@ TABLE: tuple[Setting, ...] = (
     ),
     Setting(
         "cluster", path_from, None, "The cluster file.", "FILE",
-        commands=CHOOSING | {"up", "certs"},
+        commands=CHOOSING | {"up", "deploy", "certs"},
         roles=NODES,
         unset="five nodes on localhost",
         path=True,
