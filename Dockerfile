@@ -1,13 +1,12 @@
 # One image for every node of a store: docker run ... pygmy catalog-0. docs/containers.md tells how.
 #
-# An index of your own: --build-arg PIP_INDEX_URL=... PIP_EXTRA_INDEX_URL=... PIP_TRUSTED_HOST=... PIP_CERT=...
+# An index of your own: --build-arg PIP_INDEX_URL=... PIP_EXTRA_INDEX_URL=... PIP_TRUSTED_HOST=...
 # They are for the build stage only: nothing of them is in the image.
 
 FROM python:3.12-slim AS build
 ARG PIP_INDEX_URL
 ARG PIP_EXTRA_INDEX_URL
 ARG PIP_TRUSTED_HOST
-ARG PIP_CERT
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /src
 # Dependencies first: they change less often than the code, and this layer is then there already.

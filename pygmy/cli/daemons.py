@@ -19,7 +19,11 @@ STOP_SECONDS = 15.0
 START_SECONDS = 60.0
 
 cluster_option = click.option(
-    "--cluster", "cluster_file", type=click.Path(), envvar="PYGMY_CLUSTER", help="The cluster file. [default: five nodes on localhost]"
+    "--cluster",
+    "cluster_file",
+    type=click.Path(),
+    envvar="PYGMY_CLUSTER",
+    help="The cluster file. [default: five nodes on localhost]",
 )
 nodes_argument = click.argument("nodes", nargs=-1, required=True, metavar="NODE...|all")
 

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 import pygmy
-from pygmy.cli import audit, backup, books, completion, daemons, forcing, restore, running, status, up
+from pygmy.cli import audit, backup, books, completion, daemons, forcing, prepare, restore, running, status, up
 from pygmy.cli.calling import Settings
 from pygmy.cli.seconds import Seconds
 
@@ -83,6 +83,7 @@ for command in (
     up.up,
     daemons.start,
     daemons.stop,
+    prepare.prepare,
     running.run,
     running.health,
     backup.backup,
