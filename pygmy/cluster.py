@@ -11,6 +11,7 @@ from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 MOST_REPLICAS = 9
 MOST_FRONTENDS = 99
@@ -52,12 +53,16 @@ class ClusterError(ValueError):
 
 
 class Node(Struct, frozen=True):
-    """One process of the store: host `index` (from 0) of its role's line. IPv6 hosts have no brackets."""
+    """One process of the store: host `index` (from 0) of its role's line. IPv6 hosts have no brackets.
+
+    `scheme`: https where the store's nodes speak TLS.
+    """
 
     role: Role
     index: int
     host: str
     port: int
+    scheme: str = "http"
 
     @property
     def name(self) -> str:
@@ -72,7 +77,7 @@ class Node(Struct, frozen=True):
     @property
     def url(self) -> str:
         """Where it listens: `http://localhost:5000`."""
-        return f"http://{self.netloc}"
+        return f"{self.scheme}://{self.netloc}"
 
     @property
     def local(self) -> bool:
@@ -95,6 +100,10 @@ class Cluster(Struct, frozen=True):
     def tier(self, role: Role) -> tuple[Node, ...]:
         """The nodes of one role, by index."""
         return {Role.CATALOG: self.catalogs, Role.ORDER: self.orders, Role.FRONTEND: self.frontends}[role]
+
+    def secured(self) -> "Cluster":
+        """The same cluster, whose nodes speak TLS."""
+        return Cluster(*(tuple(replace(node, scheme="https") for node in self.tier(role)) for role in Role))
 
     def node(self, name: str) -> Node:
         """The node of this name; KeyError if there is none."""

@@ -1,4 +1,4 @@
-"""Where things are in a data directory: DIR/<node>/twistd.pid, its database, log and backups; DIR/admin.token."""
+"""Where things are in a data directory: each node's own folder, the secrets, the certificates."""
 
 import os
 from pathlib import Path
@@ -7,9 +7,9 @@ DEFAULT = "pygmy-data"
 LOG_NAMES = {"catalog": "catalog.log", "order": "orders.log", "frontend": "frontend.log"}
 
 
-def data_directory(given: str | None = None) -> Path:
-    """The directory given, else PYGMY_DATA, else ./pygmy-data; absolute."""
-    return Path(given or os.environ.get("PYGMY_DATA") or DEFAULT).absolute()
+def data_directory(given: str = DEFAULT) -> Path:
+    """The directory that the setting `data` names; absolute."""
+    return Path(given).absolute()
 
 
 def pid_path(data: Path, node: str) -> Path:
@@ -40,6 +40,21 @@ def backups_path(data: Path, node: str) -> Path:
 def token_path(data: Path) -> Path:
     """The admin token."""
     return data / "admin.token"
+
+
+def tls_path(data: Path) -> Path:
+    """The folder with the certificates of a store that speaks TLS."""
+    return data / "tls"
+
+
+def tls_directory(given: str | None, data: Path) -> Path | None:
+    """The folder that the setting `tls` names (absolute), else that of the data directory if it is there; None: none.
+
+    One that is there and lacks something makes TLS impossible, and not unneeded.
+    """
+    if given is not None:
+        return None if given == "off" else Path(given).absolute()
+    return tls_path(data) if tls_path(data).exists() else None
 
 
 def make_durable(directory: Path) -> None:

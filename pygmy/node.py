@@ -1,7 +1,7 @@
 """One node, put together: its databases, vote, links and server, listening."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from random import SystemRandom
@@ -9,7 +9,6 @@ from typing import Any
 
 from msgspec.structs import replace
 from twisted.application.service import IService, MultiService
-from twisted.application.strports import service as listening
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
@@ -27,6 +26,7 @@ from pygmy.identity import Witnessing, begin, recognize
 from pygmy.ledger.catalog import ReplicatedCatalog
 from pygmy.ledger.driver import Driver, Place
 from pygmy.ledger.orders import ReplicatedOrders
+from pygmy.listening import Listening
 from pygmy.messages.internal import OneWay
 from pygmy.messages.operations import TIERS, NewBook
 from pygmy.opening import load_books
@@ -38,11 +38,12 @@ from pygmy.routes.backup import backup_route
 from pygmy.routes.forcing import ViewBody, forcing_routes
 from pygmy.routes.starting import starting_resource
 from pygmy.schedule import Schedule
+from pygmy.tls.contexts import Credentials, NodesPolicy, load_credentials
+from pygmy.tls.places import check_places, endpoint_from
 from pygmy.voting import Voting
 from pygmy.web.auth import Secrets, SecretsError
 from pygmy.web.metrics import Metrics
 from pygmy.web.openapi import Route
-from pygmy.web.site import BoundedSite
 
 log = Logger()
 
@@ -61,20 +62,32 @@ def make_node(
     books: str | None = None,
     cache: bool = True,
     backups: Schedule | None = None,
+    tls: Path | None = None,
+    listen: Sequence[str] = (),
+    insecure: bool = False,
     reactor: Any,
 ) -> IService:
     """A node as a service: starting opens its database and listens on `port` (an endpoint string).
 
-    `data` is the data directory of all nodes, `backups` for replicas only. Raises ValueError or OSError, in one
-    line, for what a person can mend.
+    `data` is the data directory of all nodes, `backups` for replicas only. `tls` is the folder with the certificates
+    of a store that speaks TLS; without one, a node that listens to other machines must be told that it is `insecure`.
+    `listen`: where a front end is reached by people besides. Raises ValueError or OSError, in one line, for what a
+    person can mend.
     """
+    check_places(node.name, port, tuple(map(endpoint_from, listen)), tls=tls is not None, insecure=insecure)
     try:
         secrets = Secrets.load(data)
     except SecretsError as error:
         raise ValueError(str(error)) from None
+    credentials = None if tls is None else load_credentials(tls, node.name)
+    if credentials is not None:
+        secrets = replace(secrets, certified=frozenset(other.name for other in cluster.nodes))
     opening = load_books(books) if role is Role.CATALOG else ()
     make_durable(Path(data) / node.name)
-    return NodeService(cluster, node, Path(data), port, secrets, opening, cache, backups or Schedule(), reactor)
+    schedule = backups or Schedule()
+    return NodeService(
+        cluster, node, Path(data), port, secrets, opening, cache, schedule, reactor, credentials, listen
+    )
 
 
 class NodeService(MultiService):
@@ -91,6 +104,8 @@ class NodeService(MultiService):
         cache: bool,
         schedule: Schedule,
         reactor: Any,
+        credentials: Credentials | None = None,
+        listen: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self._alone_since = boottime()  # the pid file is locked: no other process is this node
@@ -104,9 +119,10 @@ class NodeService(MultiService):
         self._reactor = reactor
         self._metrics = Metrics(str(node.role), node.name)
         urls = {other.name: other.url for other in cluster.nodes if other != node}
-        self._links = Links.on_reactor(urls, node.name, secrets.cluster, reactor)
+        policy = None if credentials is None else _policy(cluster, credentials)
+        self._links = Links.on_reactor(urls, node.name, secrets.cluster, reactor, policy=policy)
         self._links.deliver = self._receive
-        agent, self._close_agent = pooled_agent(reactor, 1)
+        agent, self._close_agent = pooled_agent(reactor, 1, policy)
         self._client = http_client(agent)
         self._metrics.watch("messages to other nodes", lambda: self._links.waiting)
         self._opened: Deferred[None] = succeed(None)
@@ -117,9 +133,9 @@ class NodeService(MultiService):
         self._backups: Backups | None = None
         self._driver: ReplicatedCatalog | ReplicatedOrders | None = None
         self._server: FrontEnd | CatalogServer | OrderServer | None = None
-        self._site = BoundedSite(self._first_resource(), reactor)
-        self._port = listening(port, self._site, reactor=reactor)
-        self._port.setServiceParent(self)
+        self._resource = self._first_resource()
+        self._listening = Listening(self._resource, port, reactor, credentials, listen)
+        self._listening.setServiceParent(self)
 
     # ---- one-way messages
 
@@ -160,7 +176,7 @@ class NodeService(MultiService):
         """Start; a front end serves at once, a replica once its database is open."""
         super().startService()
         if isinstance(self._server, FrontEnd):
-            self._site.shortcut = self._server.shortcut
+            self._listening.serve(self._resource, self._server.shortcut)
             self._server.startService()
         steps = self._open_voter() if self._node.role is Role.FRONTEND else self._open_replica()
         self._opened = Deferred.fromCoroutine(steps).addErrback(self._cannot_start)
@@ -237,7 +253,7 @@ class NodeService(MultiService):
         self._metrics.watch("reads that wait for a commit", lambda: driver.replica.readers)
         self._metrics.watch("commits", lambda: store.pending)
         self._driver, self._backups, self._server = driver, backups, server
-        self._site.resource = server.resource()
+        self._listening.serve(server.resource())
         driver.start()
         backups.startService()
         server.startService()
@@ -301,8 +317,8 @@ class NodeService(MultiService):
                 loop.stopService()
         if self._driver is not None:
             await self._driver.stop()
-        await self._port.stopService()
-        await self._site.drain().addTimeout(DRAIN_SECONDS, self._reactor, lambda result, timeout: None)
+        await self._listening.stopService()
+        await self._listening.drain().addTimeout(DRAIN_SECONDS, self._reactor, lambda result, timeout: None)
         if self._server is not None:
             await self._server.stopService()
         if self._voting is not None:
@@ -337,6 +353,11 @@ class NodeService(MultiService):
     def _end(self, code: int, why: str) -> None:
         log.critical("{why}", why=why)
         os._exit(code)
+
+
+def _policy(cluster: Cluster, credentials: Credentials) -> NodesPolicy:
+    """Whom this node believes to be which node."""
+    return NodesPolicy(credentials, {(node.host, node.port): node.name for node in cluster.nodes})
 
 
 def view_body(name: str, driver: Driver) -> ViewBody:

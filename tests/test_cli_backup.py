@@ -17,7 +17,6 @@ from pygmy.cli.nodes import Store
 from pygmy.cluster import load_cluster
 from pygmy.database.backup import seal
 from pygmy.pidfile import PidFile
-from pygmy.schedule import Schedule
 from tests.support.processes import ENVIRONMENT, free_ports
 from tests.support.real_log import member
 from tests.test_backup import proven
@@ -213,7 +212,7 @@ def test_a_file_that_is_not_there_is_a_usage_error(scene: Scene) -> None:
 
 def test_replicas_are_started_with_the_schedule_that_was_asked_for() -> None:
     cluster = load_cluster(None)
-    store = Store(cluster, None, Path("/data"), backups=Schedule(0.5, 3))
+    store = Store(cluster, None, Path("/data"), {"backup-hours": "0.5", "backups": "3"})
     for node in (cluster.catalogs[0], cluster.orders[1]):
         assert store.command(node, daemon=True)[-4:] == ["--backup-hours", "0.5", "--backups", "3"]
     assert "--backups" not in store.command(cluster.frontends[0], daemon=True)

@@ -15,7 +15,7 @@ from pygmy.cluster import Node, Role, parse_cluster
 from pygmy.pidfile import AlreadyRunning, PidFile, running
 from pygmy.schedule import Schedule
 from pygmy.tap import catalog, frontend, order
-from pygmy.tap.maker import build
+from pygmy.tap.maker import build, schedule
 from pygmy.tap.options import default_endpoint
 
 PROJECT = Path(__file__).parent.parent
@@ -114,12 +114,11 @@ def test_the_builder_gets_what_was_asked_for(tmp_path: Path) -> None:
         "data": str(tmp_path),
         "port": "tcp:0",
         "books": "/books.csv",
-        "cache": True,
         "backups": Schedule(),
     }
     closed: Any = build(parsed(frontend, "--data", str(tmp_path), "--no-cache"), make_stub)
     assert closed.node.made["cache"] is False
-    assert closed.node.made["backups"] is None
+    assert "backups" not in closed.node.made
     closed.stopService()
 
 
@@ -129,7 +128,7 @@ def test_the_builder_gets_the_schedule_of_backups(tmp_path: Path) -> None:
         process: Any = build(options, make_stub)
         assert process.node.made["backups"] == Schedule(0.5, 1000)
         process.stopService()
-    assert parsed(order, "--backup-hours", "0").backups == Schedule(0.0, 7)
+    assert schedule(parsed(order, "--backup-hours", "0").settings) == Schedule(0.0, 7)
     with pytest.raises(usage.UsageError, match="backups"):
         parsed(frontend, "--backups", "3")
 
@@ -236,13 +235,13 @@ def test_tac_files_take_their_options_from_the_environment(tmp_path: Path, name:
     environment = {"PYGMY_CLUSTER": str(cluster), "PYGMY_DATA": str(tmp_path / "data")}
     tac = ["--nodaemon", "--pidfile=", "-y", str(PROJECT / "tac" / f"{name}.tac")]
     wrong = twistd(tmp_path, *tac, **environment, PYGMY_NODE="7")
-    assert (wrong.returncode, wrong.stderr) == (1, f"pygmy-{name}: --node 7: the cluster has {name}-0.\n")
+    assert (wrong.returncode, wrong.stderr) == (1, f"pygmy-{name}: PYGMY_NODE=7: the cluster has {name}-0.\n")
     if name != "frontend":
         wrong = twistd(tmp_path, *tac, **environment, PYGMY_NODE="0", PYGMY_BACKUP_HOURS="x")
         assert (wrong.returncode, wrong.stderr.splitlines()) == (1, wrong.stderr.split("\n")[:1])
-        assert wrong.stderr.startswith(f"pygmy-{name}: --backup-hours x: expected hours")
+        assert wrong.stderr.startswith(f"pygmy-{name}: PYGMY_BACKUP_HOURS=x: expected hours")
         wrong = twistd(tmp_path, *tac, **environment, PYGMY_NODE="0", PYGMY_BACKUPS="0")
-        assert wrong.stderr.startswith(f"pygmy-{name}: --backups 0: expected how many")
+        assert wrong.stderr.startswith(f"pygmy-{name}: PYGMY_BACKUPS=0: expected how many")
     started = twistd(tmp_path, *tac, **environment, PYGMY_NODE="0", PYGMY_PORT="tcp:0:interface=127.0.0.1")
     assert started.returncode == 0, started.stderr
     assert "Site starting on" in (tmp_path / "data" / f"{name}-0" / f"{log}.log").read_text()

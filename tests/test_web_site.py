@@ -1,4 +1,4 @@
-"""The bounds of a listening server, over real sockets; time is a Clock, so nothing here waits."""
+"""The bounds of a listening server, over real sockets, with and without TLS; time is a Clock: nothing here waits."""
 
 import json
 import os
@@ -6,13 +6,16 @@ import os
 import pytest
 import pytest_twisted
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint, connectProtocol
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint, connectProtocol, wrapClientTLS
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock, LoopingCall
+from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
+from pygmy.tls.contexts import ServerTLS
 from pygmy.web.site import BoundedSite, Limits
+from tests.support.certificates import anybody, credentials
 
 
 def bounded(waiter):
@@ -83,8 +86,9 @@ class Echo(Resource):
 
 
 class Server:
-    def __init__(self, reactor, limits=None, shortcut=None):
+    def __init__(self, reactor, limits=None, shortcut=None, tls=False):
         self.reactor = reactor
+        self.tls = tls
         self.clock = Clock()
         self.echo = Echo()
         self.site = BoundedSite(self.echo, self.clock, limits or Limits(), shortcut)
@@ -94,11 +98,14 @@ class Server:
     async def listen(self):
         self.turns.start(0.001)
         endpoint = TCP4ServerEndpoint(self.reactor, 0, interface="127.0.0.1")
-        self.port = await endpoint.listen(self.site)
+        factory = TLSMemoryBIOFactory(ServerTLS(credentials()), False, self.site, self.reactor)
+        self.port = await endpoint.listen(factory if self.tls else self.site)
         return self
 
-    async def talk(self):
+    async def talk(self, tls=None):
         endpoint = TCP4ClientEndpoint(self.reactor, "127.0.0.1", self.port.getHost().port)
+        if self.tls if tls is None else tls:
+            endpoint = wrapClientTLS(anybody(), endpoint)
         talk = await connectProtocol(endpoint, Talk())
         self.talks.append(talk)
         return talk
@@ -110,7 +117,8 @@ class Server:
     async def stop(self):
         await self.port.stopListening()
         for talk in self.talks:
-            talk.transport.abortConnection()
+            if not talk.closed.called:
+                talk.transport.abortConnection()
             await talk.end()
         await until(lambda: not self.site.channels)
         self.turns.stop()
@@ -132,14 +140,14 @@ async def until(true):
 GET = b"GET /books HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
-@pytest.fixture
-def serve():
+@pytest.fixture(params=["tcp", "tls"])
+def serve(request):
     from twisted.internet import reactor  # noqa: TID251
 
     servers = []
 
     async def start(**options):
-        servers.append(await Server(reactor, **options).listen())
+        servers.append(await Server(reactor, tls=request.param == "tls", **options).listen())
         return servers[-1]
 
     yield start
@@ -268,6 +276,38 @@ async def test_a_drip_of_bytes_does_not_extend_a_requests_time(serve):
     assert problem(await talk.end())["status"] == 408
 
 
+@pytest.mark.parametrize("said", [b"", b"\x16\x03\x01\x02\x00\x01\x00"])
+@pytest.mark.parametrize("serve", ["tls"], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_a_handshake_that_never_ends_is_cut_off_as_a_request_that_never_ends(serve, said):
+    server = await serve()
+    hangs = [await server.talk(tls=False) for _ in range(20)]
+    for talk in hangs:
+        talk.say(said)
+    await server.caught_up()
+    server.clock.pump([1.0] * 15)
+    assert not any(talk.closed.called for talk in hangs)
+    server.clock.pump([1.0] * 2)
+    for talk in hangs:
+        await talk.end()
+
+
+@pytest.mark.parametrize("serve", ["tls"], indirect=True)
+@pytest_twisted.ensureDeferred
+async def test_hanging_handshakes_count_as_connections(serve):
+    server = await serve(limits=Limits(connections=3))
+    for _ in range(3):
+        await server.talk(tls=False)
+    await until(lambda: len(server.site.channels) == 3)
+    assert problem(await (await server.talk()).end())["status"] == 503
+    await until(lambda: not server.site._lingering)
+    ignorant, another = await server.talk(tls=False), await server.talk(tls=False)  # they do not even hear that
+    await another.end()  # of such ones few are put up with
+    assert not ignorant.closed.called
+    server.clock.pump([1.0] * 4)
+    await ignorant.end()
+
+
 @pytest_twisted.ensureDeferred
 async def test_an_idle_connection_is_kept_for_a_minute_then_closed(serve):
     server = await serve()
@@ -297,6 +337,7 @@ async def test_a_handler_may_take_its_time(serve):
 async def test_a_client_that_does_not_read_its_answer_is_cut_off(serve):
     server = await serve()
     talk = await server.talk()
+    await talk.say(GET).hears(b"</books 0>")
     talk.transport.pauseProducing()
     talk.say(b"GET /slow HTTP/1.1\r\n\r\n")
     await until(lambda: server.echo.slow)

@@ -220,7 +220,7 @@ class _Journey(Generic[AnswerT]):
     def _silent(self, name: str, down: LinkDown) -> None:
         """No answer: the write may have been done all the same, unless it surely never arrived."""
         self._f.metrics.forward(name, down.reason)
-        if down.reason in ("refused", "unreachable"):
+        if down.reason in ("refused", "unreachable", "tls"):
             self._f.tier.down(name, down.reason)
         else:
             self._f.tier.doubtful(name, down.reason)

@@ -102,7 +102,7 @@ class Heartbeats(Ticking):
             status, health = await get_json(self._client, f"{node.url}/health", Health, self._timeout, self._clock)
         except LinkDown as down:
             tier.down(node.name, down.reason)
-            self._log(node, down.reason, down.reason)
+            self._log(node, f"{down.reason}: {down.detail}" if down.detail else down.reason, down.reason)
             return
         finally:
             self._asked.add(node.name)

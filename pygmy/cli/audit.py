@@ -9,9 +9,8 @@ from pathlib import Path
 import click
 import msgspec
 
-from pygmy.cli.books import token_option
 from pygmy.cli.calling import Settings, call
-from pygmy.cli.nodes import data_option
+from pygmy.cli.options import settings_of
 from pygmy.cli.terminal import printable, say
 from pygmy.datadir import data_directory
 
@@ -21,10 +20,8 @@ PATIENCE = 1.0  # seconds before progress is shown, and between two lines of it
 
 @click.command()
 @click.argument("sources", nargs=-1, metavar="[DIR|FILE|URL]...")
-@data_option
-@token_option
-@click.pass_obj
-def audit(settings: Settings, sources: tuple[str, ...], data: str | None, token_file: str) -> None:
+@settings_of("audit")
+def audit(settings: Settings, sources: tuple[str, ...]) -> None:
     """Prove that a store's logs, rows and copies are sound. Changes nothing.
 
     \b
@@ -40,13 +37,13 @@ def audit(settings: Settings, sources: tuple[str, ...], data: str | None, token_
     from pygmy.cli.auditing import audit_files, audit_urls, secret_of
     from pygmy.cli.verdicts import show_verdict
 
-    settings.token_file, settings.data = token_file, data
-    urls, paths = split(sources or (str(data_directory(data)),))
+    urls, paths = split(sources or (str(data_directory(settings.data)),))
     progress = Progress()
     with closing(StoreAudit()) as work:
         audit_files(work, paths, progress)
         if urls:
-            secret, rows = secret_of(settings, data_directory(data))
+            secret, rows = secret_of(settings, data_directory(settings.data))
+            settings.member = rows
             call(settings, lambda store: audit_urls(store.bearing(secret), work, urls, rows, progress))
         progress.end()
         verdict = work.verdict()
@@ -62,7 +59,7 @@ def split(sources: Sequence[str]) -> tuple[list[str], list[Path]]:
     """(URLs, paths), each once."""
     urls, paths = [], []
     for source in dict.fromkeys(sources):
-        if source.startswith("http://"):
+        if source.startswith(("http://", "https://")):
             urls.append(source.rstrip("/"))
         elif "://" in source:
             raise click.UsageError(f"{source!r}: expected a URL such as http://localhost:5000.")

@@ -48,7 +48,7 @@ def secret_of(settings: Settings, data: Path) -> tuple[str, bool]:
     """What to prove oneself with, and whether it opens the rows, too: the cluster secret, else the admin token."""
     path = data / CLUSTER_FILE
     try:
-        if not settings.token_file and path.exists():
+        if "token-file" not in settings.flags and path.exists():
             return load_token(str(path)), True
         return admin_token(settings), False
     except (SecretsError, OSError) as error:

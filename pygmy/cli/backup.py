@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Any
 import click
 from msgspec.structs import replace
 
-from pygmy.cli.books import token_option
 from pygmy.cli.calling import NoToken, Settings, admin_token, fail, tcp_client
-from pygmy.cli.daemons import choose_replica, cluster_option
+from pygmy.cli.daemons import choose_replica
 from pygmy.cli.failures import UNAVAILABLE, CommandFailed
-from pygmy.cli.nodes import data_option, load_store
+from pygmy.cli.nodes import load_store
+from pygmy.cli.options import settings_of
 from pygmy.cli.reacting import react
 from pygmy.cli.terminal import printable, say, tell
 from pygmy.cluster import Node
@@ -23,19 +23,14 @@ PATIENCE = 600.0  # seconds: a large database takes its time
 
 @click.command()
 @click.argument("nodes", nargs=-1, metavar="[NODE...]")
-@cluster_option
-@data_option
-@token_option
-@click.pass_obj
-def backup(
-    settings: Settings, nodes: tuple[str, ...], cluster_file: str | None, data: str | None, token_file: str
-) -> None:
+@settings_of("backup")
+def backup(settings: Settings, nodes: tuple[str, ...]) -> None:
     """Have replicas back themselves up now: these, or all of the store. Needs the admin token."""
-    store = load_store(cluster_file, data)
+    store = load_store(settings)
     replicas = [*store.cluster.catalogs, *store.cluster.orders]
     named = [] if "all" in nodes else dict.fromkeys(nodes)
+    settings.ca = store.ca
     chosen = [choose_replica(store, name) for name in named] or replicas
-    settings.token_file, settings.data = token_file, data
     try:
         admin_token(settings)
     except NoToken as failure:

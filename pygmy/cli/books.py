@@ -9,6 +9,7 @@ import click
 
 from pygmy.cli.calling import Settings, call, show
 from pygmy.cli.failures import CommandFailed
+from pygmy.cli.options import settings_of
 from pygmy.cli.terminal import money, paint, printable, tell
 from pygmy.messages.operations import MOST_COPIES
 from pygmy.web.contract import AnyOrderBody, BookBody, SummaryBody
@@ -20,16 +21,6 @@ BOOK = click.IntRange(min=1)
 MOST_MONEY = 1_000_000
 
 
-def token_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """--token-file, for commands that need the admin token."""
-    return click.option(
-        "--token-file",
-        type=click.Path(),
-        default="",
-        help="Where the admin token is. [default: PYGMY_TOKEN_FILE, else DATA/admin.token]",
-    )(command)
-
-
 def key_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """--key, for every command that changes something."""
     return click.option(
@@ -39,7 +30,7 @@ def key_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.command()
 @click.argument("book", type=BOOK)
-@click.pass_obj
+@settings_of("lookup")
 def lookup(settings: Settings, book: int) -> None:
     """Show one book: title, topic, cost and count."""
     show(settings, call(settings, lambda store: store.get(f"/books/{book}", BookBody)), book_text)
@@ -47,7 +38,7 @@ def lookup(settings: Settings, book: int) -> None:
 
 @click.command()
 @click.option("--topic", default=None, help="Only books on this topic.")
-@click.pass_obj
+@settings_of("search")
 def search(settings: Settings, topic: str | None) -> None:
     """List books: id and title."""
     params = {} if topic is None else {"topic": topic}
@@ -62,7 +53,7 @@ def search(settings: Settings, topic: str | None) -> None:
 @click.argument("books", type=BOOK, nargs=-1, required=True)
 @click.option("--quantity", type=click.IntRange(1, 1000), default=1, show_default=True, help="Copies of each.")
 @key_option
-@click.pass_obj
+@settings_of("buy")
 def buy(settings: Settings, books: tuple[int, ...], quantity: int, key: str) -> None:
     """Buy a book, or several as one basket: all or none."""
 
@@ -97,11 +88,9 @@ async def _titles(store: "StoreClient", books: Sequence[int]) -> dict[int, str]:
 @click.argument("order", type=BOOK, required=False)
 @click.option("--after", type=click.IntRange(min=0), default=0, help="Only orders after this number.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True, help="At most so many.")
-@token_option
-@click.pass_obj
-def orders(settings: Settings, order: int | None, after: int, limit: int, token_file: str) -> None:
+@settings_of("orders")
+def orders(settings: Settings, order: int | None, after: int, limit: int) -> None:
     """Show one order, or a list of them. Needs the admin token."""
-    settings.token_file = token_file
     if order is not None:
         reply = call(settings, lambda store: store.get(f"/orders/{order}", AnyOrderBody, admin=True))
         show(settings, reply, order_text)
@@ -143,9 +132,8 @@ class MoneyType(click.ParamType[Decimal]):
         return Decimal(text)
 
 
-def change(settings: Settings, token_file: str, book: int, key: str, body: dict[str, Any]) -> None:
+def change(settings: Settings, book: int, key: str, body: dict[str, Any]) -> None:
     """PATCH one book and show it as it is then."""
-    settings.token_file = token_file
     reply = call(
         settings,
         lambda store: store.write("PATCH", f"/books/{book}", BookBody, body, key=key, admin=True),
@@ -156,23 +144,21 @@ def change(settings: Settings, token_file: str, book: int, key: str, body: dict[
 @click.command()
 @click.argument("book", type=BOOK)
 @click.option("--count", type=CountType(), required=True, help="+5 adds copies, 5 sets the stock.")
-@token_option
 @key_option
-@click.pass_obj
-def restock(settings: Settings, book: int, count: Any, token_file: str, key: str) -> None:
+@settings_of("restock")
+def restock(settings: Settings, book: int, count: Any, key: str) -> None:
     """Change how many copies there are. Needs the admin token."""
-    change(settings, token_file, book, key, {"count": count})
+    change(settings, book, key, {"count": count})
 
 
 @click.command()
 @click.argument("book", type=BOOK)
 @click.argument("cost", type=MoneyType())
-@token_option
 @key_option
-@click.pass_obj
-def price(settings: Settings, book: int, cost: Decimal, token_file: str, key: str) -> None:
+@settings_of("price")
+def price(settings: Settings, book: int, cost: Decimal, key: str) -> None:
     """Change what a book costs. Needs the admin token."""
-    change(settings, token_file, book, key, {"cost": float(cost)})
+    change(settings, book, key, {"cost": float(cost)})
 
 
 @click.command()
@@ -180,12 +166,10 @@ def price(settings: Settings, book: int, cost: Decimal, token_file: str, key: st
 @click.option("--topic", required=True)
 @click.option("--cost", type=MoneyType(), required=True)
 @click.option("--count", type=click.IntRange(0, MOST_COPIES), required=True)
-@token_option
 @key_option
-@click.pass_obj
-def add(settings: Settings, title: str, topic: str, cost: Decimal, count: int, token_file: str, key: str) -> None:
+@settings_of("add")
+def add(settings: Settings, title: str, topic: str, cost: Decimal, count: int, key: str) -> None:
     """Put a new book on the shelf. Needs the admin token."""
-    settings.token_file = token_file
     body = {"title": title, "topic": topic, "cost": float(cost), "count": count}
     reply = call(settings, lambda store: store.write("POST", "/books", BookBody, body, key=key, admin=True))
     show(settings, reply, lambda book: f"id     {book.id}\n{book_text(book)}")
@@ -193,12 +177,10 @@ def add(settings: Settings, title: str, topic: str, cost: Decimal, count: int, t
 
 @click.command()
 @click.argument("book", type=BOOK)
-@token_option
 @key_option
-@click.pass_obj
-def remove(settings: Settings, book: int, token_file: str, key: str) -> None:
+@settings_of("remove")
+def remove(settings: Settings, book: int, key: str) -> None:
     """Take a book out of the store for good. Needs the admin token."""
-    settings.token_file = token_file
     reply = call(settings, lambda store: store.write("DELETE", f"/books/{book}", type(None), key=key, admin=True))
     if settings.json and reply.body:
         show(settings, reply, str)

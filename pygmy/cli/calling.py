@@ -1,6 +1,5 @@
 """Running one coroutine against the store from a click command: `task.react`, and every failure its exit code."""
 
-import os
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
@@ -9,7 +8,8 @@ from msgspec import Struct
 
 from pygmy.cli.failures import CommandFailed, OutcomeUnknown, Refused
 from pygmy.cli.terminal import printable, say, tell
-from pygmy.datadir import data_directory, token_path
+from pygmy.datadir import DEFAULT, data_directory, token_path
+from pygmy.settings import Flags, Values
 
 if TYPE_CHECKING:
     from pygmy.cli.client import Reply, StoreClient
@@ -18,13 +18,21 @@ T = TypeVar("T")
 
 
 class Settings(Struct):
-    """What stands before the command; `connect` is replaced by tests, `token_file` and `data` by its own options."""
+    """How a command calls the store, out of all layers of its settings; `connect` is replaced by tests.
+
+    `flags` are what was given as options, before the command and after it; `values` what all layers make of them.
+    `ca`: the file with the certificates that are believed ("": this machine's own list); `member`: show a node's one.
+    """
 
     url: str = "http://localhost:5002"
     json: bool = False
     timeout: float = 10.0
     token_file: str = ""
-    data: str | None = None
+    data: str = DEFAULT
+    flags: Flags = {}
+    values: Values | None = None
+    ca: str = ""
+    member: bool = False
     connect: "Connect | None" = None
 
 
@@ -80,20 +88,21 @@ def tcp_client(reactor: Any, settings: Settings, patience: float | None = None) 
     from twisted.web.client import Agent, HTTPConnectionPool
 
     from pygmy.cli.client import StoreClient
+    from pygmy.cli.trust import policy_of
     from pygmy.peers import http_client
 
     # Half of the time for connecting: a front end that is not there is then told from one that does not answer.
     pool = HTTPConnectionPool(reactor, persistent=False)
-    agent = Agent(reactor, connectTimeout=settings.timeout / 2, pool=pool)
+    agent = Agent(reactor, policy_of(settings), connectTimeout=settings.timeout / 2, pool=pool)
     timeout = settings.timeout if patience is None else patience
     return StoreClient(http_client(agent), settings.url, reactor, timeout, lambda: admin_token(settings))
 
 
 def admin_token(settings: Settings) -> str:
-    """The admin token, from --token-file, PYGMY_TOKEN_FILE, or the data directory. Raises a usage error."""
+    """The admin token, from the file that the settings name, or the data directory. Raises a usage error."""
     from pygmy.web.auth import SecretsError, load_token
 
-    path = settings.token_file or os.environ.get("PYGMY_TOKEN_FILE") or str(token_path(data_directory(settings.data)))
+    path = settings.token_file or str(token_path(data_directory(settings.data)))
     try:
         return load_token(path)
     except (SecretsError, OSError) as error:

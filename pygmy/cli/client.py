@@ -16,6 +16,7 @@ from twisted.web.http_headers import Headers
 
 from pygmy.cli.failures import OutcomeUnknown, Refused, Unavailable
 from pygmy.peers import AsciiUrl
+from pygmy.tls.troubles import trouble_of
 from pygmy.web.ids import uuid7
 
 T = TypeVar("T")
@@ -161,6 +162,11 @@ class StoreClient:
             return await work.addTimeout(self._timeout, self.clock, _gave_up)
         except NEVER_SENT as error:
             raise Unavailable(f"There is no store at {self.url}: {_reason(error)}.") from error
+        except Exception as error:
+            trouble = trouble_of(Failure(error))
+            if trouble is None or trouble.sent:
+                raise
+            raise Unavailable(f"{self.url} is not to be trusted: {trouble.why}.") from error
 
     async def _request(
         self, method: str, path: str, params: dict[str, str], body: bytes, headers: dict[str, str]

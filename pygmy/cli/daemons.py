@@ -8,41 +8,26 @@ from typing import Any
 import click
 from twisted.internet.utils import getProcessOutputAndValue
 
+from pygmy.cli.calling import Settings
 from pygmy.cli.health import condition, pause
-from pygmy.cli.nodes import Store, data_option, is_here, load_store, nodes_here, port_trouble, store_options
+from pygmy.cli.nodes import Store, is_here, load_store, nodes_here, port_trouble
+from pygmy.cli.options import settings_of
 from pygmy.cli.reacting import react
 from pygmy.cli.terminal import printable, say, tell
 from pygmy.cluster import Node, Role
-from pygmy.schedule import Schedule
 
 STOP_SECONDS = 15.0
 START_SECONDS = 60.0
 
-cluster_option = click.option(
-    "--cluster",
-    "cluster_file",
-    type=click.Path(),
-    envvar="PYGMY_CLUSTER",
-    help="The cluster file. [default: five nodes on localhost]",
-)
 nodes_argument = click.argument("nodes", nargs=-1, required=True, metavar="NODE...|all")
 
 
 @click.command()
 @nodes_argument
-@cluster_option
-@store_options
-def start(
-    nodes: tuple[str, ...],
-    cluster_file: str | None,
-    data: str | None,
-    no_cache: bool,
-    books: str | None,
-    backup_hours: float,
-    backups: int,
-) -> None:
+@settings_of("start")
+def start(settings: Settings, nodes: tuple[str, ...]) -> None:
     """Start nodes as daemons: catalog-0, order-1, frontend-0, or all of this machine."""
-    store = load_store(cluster_file, data, no_cache, books, Schedule(backup_hours, backups))
+    store = load_store(settings)
     chosen = choose(store, nodes)
     away = [node for node in chosen if not is_here(node)]
     if away:
@@ -52,11 +37,10 @@ def start(
 
 @click.command()
 @nodes_argument
-@cluster_option
-@data_option
-def stop(nodes: tuple[str, ...], cluster_file: str | None, data: str | None) -> None:
+@settings_of("stop")
+def stop(settings: Settings, nodes: tuple[str, ...]) -> None:
     """Stop nodes gracefully, and wait until they have ended."""
-    store = load_store(cluster_file, data)
+    store = load_store(settings)
     _each(choose(store, nodes), lambda reactor, node: stop_node(reactor, store, node))
 
 
@@ -108,7 +92,7 @@ async def start_node(reactor: Any, store: Store, node: Node) -> bool:
     output, errors, code = await getProcessOutputAndValue(executable, arguments, env=dict(os.environ))
     deadline = reactor.seconds() + START_SECONDS
     while code == 0 and store.process(node) is not None and reactor.seconds() < deadline:
-        if await condition(reactor, node) is not None:
+        if await condition(reactor, store, node) is not None:
             say(f"{node.name} is up at {node.url} (process {store.process(node)}).")
             return True
         await pause(reactor)

@@ -7,11 +7,11 @@ import click
 from msgspec import Struct
 from msgspec.structs import replace
 
-from pygmy.cli.books import token_option
 from pygmy.cli.calling import Settings, admin_token, fail, tcp_client
-from pygmy.cli.daemons import choose_replica, cluster_option
+from pygmy.cli.daemons import choose_replica
 from pygmy.cli.failures import CommandFailed
-from pygmy.cli.nodes import Store, data_option, load_store
+from pygmy.cli.nodes import Store, load_store
+from pygmy.cli.options import settings_of
 from pygmy.cli.reacting import react
 from pygmy.cli.terminal import paint, printable, say, tell
 from pygmy.cluster import Node
@@ -33,21 +33,16 @@ class Copy(Struct, frozen=True):
 @click.command("force-view")
 @click.argument("name", metavar="NODE")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@cluster_option
-@data_option
-@token_option
-@click.pass_obj
-def force_view(
-    settings: Settings, name: str, yes: bool, cluster_file: str | None, data: str | None, token_file: str
-) -> None:
+@settings_of("force-view")
+def force_view(settings: Settings, name: str, yes: bool) -> None:
     """Have NODE's tier go on from NODE's copy alone, when every copy that has all is gone for good.
 
     What only those had acknowledged is lost. It says what that is, as far as anyone knows, and asks first. The nodes
     that are given up must be off for good: one that still runs somewhere must not be reached by anybody.
     """
-    store = load_store(cluster_file, data)
+    store = load_store(settings)
     node = choose_replica(store, name)
-    settings.token_file, settings.data = token_file, data
+    settings.ca = store.ca
     try:
         admin_token(settings)
         epoch = react(lambda reactor: _run(reactor, settings, store, node, yes))

@@ -7,6 +7,7 @@ from twisted.internet.task import deferLater
 
 from pygmy.cli.calling import Settings, tcp_client
 from pygmy.cli.failures import CommandFailed
+from pygmy.cli.nodes import Store
 from pygmy.cluster import Node
 
 PATIENCE = 2.0
@@ -20,10 +21,10 @@ class Message(Struct, frozen=True):
     message: str
 
 
-async def condition(reactor: Any, node: Node) -> str | None:
+async def condition(reactor: Any, store: Store, node: Node) -> str | None:
     """The node's word on its health ("Healthy" when it serves); None: no answer."""
-    client = tcp_client(reactor, Settings(node.url, timeout=PATIENCE))
     try:
+        client = tcp_client(reactor, Settings(node.url, timeout=PATIENCE, ca=store.ca))
         return (await client.status("/health", Message)).value.message
     except CommandFailed:
         return None

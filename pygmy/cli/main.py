@@ -5,55 +5,33 @@ from typing import Any
 import click
 
 import pygmy
-from pygmy.cli import audit, backup, books, completion, daemons, forcing, prepare, restore, running, status, up
+from pygmy.cli import (
+    audit,
+    backup,
+    books,
+    certs,
+    completion,
+    config,
+    daemons,
+    forcing,
+    prepare,
+    restore,
+    running,
+    status,
+    up,
+)
 from pygmy.cli.calling import Settings
-from pygmy.cli.seconds import Seconds
-
-DEFAULT_PORT = 5002
-ENVIRONMENT = "PYGMY_FRONTEND"
-
-
-class ServerType(click.ParamType[str]):
-    """HOST, HOST:PORT, [IPv6], [IPv6]:PORT, with or without http:// in front; becomes a URL."""
-
-    name = "HOST[:PORT]"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """`http://host:port`."""
-        text = str(value).removeprefix("http://").rstrip("/")
-        host, bracket, rest = text.partition("]") if text.startswith("[") else (text, "", "")
-        if not bracket:
-            host, colon, rest = text.partition(":")
-            rest = colon + rest
-        port = rest.removeprefix(":") if rest else str(DEFAULT_PORT)
-        proper = host and not set(host) & set("/@?# ") and rest[:1] in ("", ":")
-        if not (proper and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-            self.fail(f"{value!r}: expected HOST or HOST:PORT, such as localhost:{DEFAULT_PORT}.", param, ctx)
-        return f"http://{host}{bracket}:{port}"
+from pygmy.cli.options import given, options_of
+from pygmy.settings import for_command
+from pygmy.settings.table import PYGMY
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(pygmy.__version__, prog_name="pygmy")
-@click.option(
-    "--frontend-server",
-    "--frontend_server",
-    "server",
-    type=ServerType(),
-    envvar=ENVIRONMENT,
-    default=f"localhost:{DEFAULT_PORT}",
-    show_default=True,
-    help=f"The front end to talk to; {ENVIRONMENT} names another one, too.",
-)
+@options_of(PYGMY)
 @click.option("--json", "as_json", is_flag=True, help="Print the server's JSON.")
-@click.option(
-    "--timeout",
-    type=Seconds(min=0, min_open=True, max=3600),
-    default=10.0,
-    show_default=True,
-    help="Seconds to wait for an answer.",
-)
 @click.pass_context
-def main(ctx: click.Context, server: str, as_json: bool, timeout: float) -> None:
+def main(ctx: click.Context, /, as_json: bool, **options: Any) -> None:
     """Pygmy: a bookstore you can pull the plug on.
 
     \b
@@ -66,7 +44,7 @@ def main(ctx: click.Context, server: str, as_json: bool, timeout: float) -> None
     Exit codes: 0 done, 2 usage, 3 not found, 4 out of stock, 69 store unavailable, 75 outcome unknown.
     """
     settings = ctx.ensure_object(Settings)
-    settings.url, settings.json, settings.timeout = server, as_json, timeout
+    settings.json, settings.flags = as_json, given(for_command(PYGMY), options)
 
 
 for command in (
@@ -88,7 +66,9 @@ for command in (
     running.health,
     backup.backup,
     restore.restore,
+    certs.certs,
     forcing.force_view,
+    config.config,
     completion.completion,
 ):
     main.add_command(command)

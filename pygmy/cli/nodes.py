@@ -4,52 +4,60 @@ import errno
 import shlex
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 from msgspec import Struct
 
-from pygmy.cluster import Cluster, ClusterError, Node, Role, load_cluster
-from pygmy.datadir import data_directory, log_path, pid_path
+from pygmy.cli.calling import Settings
+from pygmy.cli.options import BadSettings
+from pygmy.cli.terminal import printable
+from pygmy.cluster import Cluster, ClusterError, Node, load_cluster
+from pygmy.datadir import data_directory, log_path, pid_path, tls_directory
 from pygmy.pidfile import running
-from pygmy.schedule import Schedule, hours_from, kept_from
+from pygmy.settings import Flags, Setting, Values, Written, for_role
 
 LAST_LINES = 8
+PLACES = ("config", "cluster", "data")  # which store it is
 
 
 class Store(Struct, frozen=True):
-    """A cluster and where its data is; `cache`, `books` and `backups` are what its nodes are started with."""
+    """A cluster and where its data is, and how its nodes are to be started.
+
+    `flags`: the settings that were given as options; `settings_file`: the pygmy.toml that was read;
+    `ca`: the file that says which certificates are believed, "" where nodes speak no TLS.
+    """
 
     cluster: Cluster
     cluster_file: str | None
     data: Path
-    cache: bool = True
-    books: str | None = None
-    backups: Schedule = Schedule()
+    flags: Flags = {}
+    settings_file: Path | None = None
+    ca: str = ""
 
     def command(self, node: Node, *, daemon: bool) -> list[str]:
-        """The command line that starts a node."""
+        """The command line that starts a node.
+
+        It says which store this is, and passes on what was given as options; the rest the node finds where we did.
+        """
         line = [sys.executable, "-m", "pygmy.cli.twistd", *([] if daemon else ["--nodaemon"])]
         line += [f"pygmy-{node.role}", "--node", str(node.index), "--data", str(self.data)]
         if self.cluster_file is not None:
             line += ["--cluster", str(Path(self.cluster_file).absolute())]
-        if node.role is Role.CATALOG and self.books is not None:
-            line += ["--books", str(Path(self.books).absolute())]
-        if node.role is not Role.FRONTEND and self.backups != Schedule():
-            line += ["--backup-hours", str(self.backups.hours), "--backups", str(self.backups.kept)]
-        if node.role is Role.FRONTEND and not self.cache:
-            line.append("--no-cache")
+        if self.settings_file is not None:
+            line += ["--config", str(self.settings_file)]
+        for setting in for_role(node.role):
+            if setting.key in self.flags and setting.key not in PLACES:
+                line += _words(setting, self.flags[setting.key])
         return line
 
     def advice(self, what: str) -> str:
         """The command line `pygmy WHAT` for this very store, to be copied by a person."""
         words = ["pygmy", *what.split()]
-        if self.cluster_file is not None:
-            words += ["--cluster", self.cluster_file]
-        if self.data != data_directory():
-            words += ["--data", str(self.data)]
+        for key in PLACES:
+            if isinstance(text := self.flags.get(key), str):
+                words += [f"--{key}", text]
         return shlex.join(words)
 
     def process(self, node: Node) -> int | None:
@@ -70,53 +78,44 @@ class Store(Struct, frozen=True):
             return []
 
 
-def store_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """--data, --no-cache, --books, --backup-hours and --backups: what a store is opened with."""
-    for option in (
-        _schedule_option("--backups", kept_from, str(Schedule().kept), "How many backups each replica keeps."),
-        _schedule_option(
-            "--backup-hours", hours_from, f"{Schedule().hours:g}", "Hours from one backup to the next; 0: none."
-        ),
-        click.option("--books", type=click.Path(exists=True, dir_okay=False), help="The opening stock."),
-        click.option("--no-cache", is_flag=True, help="Open without front-end caches."),
-        data_option,
-    ):
-        command = option(command)
-    return command
-
-
-def _schedule_option(
-    name: str, parse: Callable[[str], float], default: str, text: str
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """An option whose values are parsed as the nodes themselves will."""
-
-    def parsed(context: click.Context, parameter: click.Parameter, value: str) -> float:
-        try:
-            return parse(value)
-        except ValueError as error:
-            raise click.BadParameter(f"{value!r}: {error}") from None
-
-    return click.option(name, callback=parsed, default=default, show_default=True, help=text)
-
-
-data_option = click.option(
-    "--data", type=click.Path(file_okay=False), help="The data directory. [default: PYGMY_DATA, else ./pygmy-data]"
-)
-
-
-def load_store(
-    cluster_file: str | None,
-    data: str | None,
-    no_cache: bool = False,
-    books: str | None = None,
-    backups: Schedule = Schedule(),  # noqa: B008
-) -> Store:
-    """The store that the options describe. A bad cluster file is a usage error."""
+def load_store(settings: Settings) -> Store:
+    """The store that the settings describe. A bad cluster file, or no file of books, is a usage error."""
+    values = settings.values
+    assert values is not None
+    books = values.all.get("books")
+    if books is not None and books.value is not None and not Path(books.value).is_file():
+        raise BadSettings(f"{books.origin}: there is no file {printable(books.value)!r}.")
     try:
-        cluster = load_cluster(cluster_file)
+        cluster = load_cluster(values["cluster"])
     except ClusterError as error:
         raise click.UsageError(str(error)) from None
-    return Store(cluster, cluster_file, data_directory(data), not no_cache, books, backups)
+    data = data_directory(values["data"])
+    ca = _ca(values, data)
+    if ca:
+        cluster = cluster.secured()
+    return Store(cluster, values["cluster"], data, settings.flags, values.file, ca)
+
+
+def _ca(values: Values, data: Path) -> str:
+    """Whom to believe to be a node; "": this store's nodes speak no TLS.
+
+    Where there are no certificates of nodes, a CA that was named tells that of nodes which run elsewhere.
+    """
+    folder = tls_directory(values["tls"], data)
+    if folder is not None:
+        return str(folder / "ca.pem")
+    opens = "insecure-network" in values.all
+    return "" if opens or values["ca"] is None else str(values["ca"])
+
+
+def _words(setting: Setting, written: Written) -> Iterator[str]:
+    """The setting as the words of a command line that may be run elsewhere."""
+    if isinstance(written, bool):
+        yield setting.flag(written)
+        return
+    for text in (written,) if isinstance(written, str) else written:
+        is_path = setting.path and text and text not in setting.words
+        yield from (setting.flag(), str(Path(text).absolute()) if is_path else text)
 
 
 def is_here(node: Node) -> bool:

@@ -1,4 +1,4 @@
-"""`pygmy prepare`: a data directory for every node of a cluster, each with what its node is to find there and no more."""
+"""`pygmy prepare`: a data directory for every node of a cluster, with what that node needs and no more."""
 
 import os
 from collections.abc import Mapping
@@ -6,11 +6,13 @@ from pathlib import Path
 
 import click
 
-from pygmy.cli.daemons import cluster_option
-from pygmy.cli.nodes import Store, data_option, load_store
+from pygmy.cli.calling import Settings
+from pygmy.cli.nodes import Store, load_store
+from pygmy.cli.options import settings_of
 from pygmy.cli.restore import refuse
 from pygmy.cli.terminal import printable, say
 from pygmy.cluster import Node
+from pygmy.datadir import data_directory, tls_directory, tls_path
 from pygmy.web.auth import ADMIN_FILE, CLUSTER_FILE, Secrets, SecretsError
 
 CLUSTER_NAME = "cluster.txt"
@@ -20,32 +22,46 @@ FOLDER_MODE = 0o700
 
 @click.command()
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
-@cluster_option
-@data_option
-def prepare(directory: Path, cluster_file: str | None, data: str | None) -> None:
-    """Prepare DIRECTORY/<node> as the data directory of each node: the cluster file and the secrets.
+@settings_of("prepare")
+def prepare(settings: Settings, directory: Path) -> None:
+    """Prepare DIRECTORY/<node> as the data directory of each node: cluster file, secrets, its certificate.
 
-    The secrets are those of the data directory; those that are missing are made there. Run again, it changes only what
-    is due. Root gives what it makes to the owner of the data directory.
+    They come from the data directory, where those that are missing are made. Run again, it changes what is due, such
+    as a certificate that expires soon. Root gives all of it to the owner of the data directory.
     """
-    store = load_store(cluster_file, data)
+    from pygmy.tls.certificates import make_certificates
+    from pygmy.tls.files import BadFiles
+
+    store = load_store(settings)
     try:
         Secrets.load(str(store.data))
+        folder = _certificates(settings, store.data)
+        if folder is not None:
+            make_certificates(folder, store.cluster)
         for node in store.cluster.nodes:
-            give(directory / node.name, belongings(store, node), store.data.stat())
+            give(directory / node.name, belongings(store, node, folder), store.data.stat())
             say(f"{node.name}: {printable(str(directory / node.name))}")
-    except SecretsError as error:
+    except (SecretsError, BadFiles) as error:
         refuse(str(error))
     except OSError as error:
         refuse(f"{error.filename or directory}: {error.strerror}.")
 
 
-def belongings(store: Store, node: Node) -> dict[str, bytes]:
+def _certificates(settings: Settings, data: Path) -> Path | None:
+    """Where certificates are made; None: this store is to have none (--tls off)."""
+    assert settings.values is not None
+    wanted = settings.values["tls"]
+    return tls_path(data) if wanted is None else tls_directory(wanted, data_directory(settings.data))
+
+
+def belongings(store: Store, node: Node, certificates: Path | None) -> dict[str, bytes]:
     """What that node has to find in its data directory, by name. Raises OSError."""
-    return {
-        CLUSTER_NAME: store.cluster.text.encode(),
-        **{name: (store.data / name).read_bytes() for name in (CLUSTER_FILE, ADMIN_FILE)},
-    }
+    files = {CLUSTER_NAME: store.cluster.text.encode()}
+    files |= {name: (store.data / name).read_bytes() for name in (CLUSTER_FILE, ADMIN_FILE)}
+    if certificates is not None:
+        for name in ("ca.pem", f"{node.name}.pem", f"{node.name}.key"):
+            files[f"tls/{name}"] = (certificates / name).read_bytes()
+    return files
 
 
 def give(directory: Path, files: Mapping[str, bytes], owner: os.stat_result) -> None:

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import click
 
-from pygmy.cli.daemons import choose_replica, cluster_option
-from pygmy.cli.nodes import data_option, is_here, load_store
+from pygmy.cli.calling import Settings
+from pygmy.cli.daemons import choose_replica
+from pygmy.cli.nodes import is_here, load_store
+from pygmy.cli.options import settings_of
 from pygmy.cli.terminal import printable, say, tell
 from pygmy.clock import utc_milliseconds
 
@@ -14,9 +16,8 @@ from pygmy.clock import utc_milliseconds
 @click.command()
 @click.argument("node")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False))
-@cluster_option
-@data_option
-def restore(node: str, file: str, cluster_file: str | None, data: str | None) -> None:
+@settings_of("restore")
+def restore(settings: Settings, node: str, file: str) -> None:
     """Give NODE, a stopped replica, the database in FILE, a backup of any replica of its tier.
 
     What it held before is moved aside. Once started, it fetches what came after the backup from the others.
@@ -25,7 +26,7 @@ def restore(node: str, file: str, cluster_file: str | None, data: str | None) ->
     from pygmy.restoring import CannotRestore
     from pygmy.restoring import restore as put_in_place
 
-    store = load_store(cluster_file, data)
+    store = load_store(settings)
     chosen = choose_replica(store, node)
     if not is_here(chosen):
         raise click.UsageError(f"{chosen.name} runs on {chosen.host}: restore it there.")

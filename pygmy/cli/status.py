@@ -6,6 +6,7 @@ import msgspec
 from pygmy.cli.calling import Settings, call
 from pygmy.cli.client import Reply, StoreClient
 from pygmy.cli.failures import UNAVAILABLE
+from pygmy.cli.options import settings_of
 from pygmy.cli.overview import is_open, overview
 from pygmy.cli.reacting import INTERRUPTED
 from pygmy.cli.seconds import Seconds
@@ -24,7 +25,7 @@ from pygmy.web.status import ClusterBody, Health
     flag_value=1.0,
     help="Look again every SECONDS (1), until Ctrl-C.",
 )
-@click.pass_obj
+@settings_of("status")
 def status(settings: Settings, every: float | None) -> None:
     """Show every node and tier, and in one line how the store is. Exit code 69 unless it is open."""
     if every is not None:

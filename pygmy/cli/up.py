@@ -2,9 +2,11 @@
 
 import math
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -13,13 +15,15 @@ from twisted.internet import task
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 
+from pygmy.cli.calling import Settings
 from pygmy.cli.children import Child, kill, spawn, stop
 from pygmy.cli.following import Follower
 from pygmy.cli.health import HEALTHY, condition, pause
-from pygmy.cli.nodes import Store, load_store, names, nodes_here, port_trouble, store_options
+from pygmy.cli.nodes import Store, load_store, names, nodes_here, port_trouble
+from pygmy.cli.options import settings_of
 from pygmy.cli.terminal import COLOURS, paint, printable, say, tell
 from pygmy.cluster import Node, Role
-from pygmy.schedule import Schedule
+from pygmy.datadir import data_directory, tls_path
 
 OPEN_SECONDS = 120.0
 STOP_SECONDS = 10.0
@@ -27,18 +31,16 @@ FOLLOW_SECONDS = 0.2
 
 
 @click.command()
-@click.argument("cluster_file", metavar="[CLUSTER]", required=False, type=click.Path())
-@store_options
-def up(
-    cluster_file: str | None,
-    data: str | None,
-    no_cache: bool,
-    books: str | None,
-    backup_hours: float,
-    backups: int,
-) -> None:
+@click.option("--docker", is_flag=True, help="Run each node in a container of its own.")
+@settings_of("up", argument="cluster")
+def up(settings: Settings, docker: bool) -> None:
     """Open a store on this machine: its nodes of CLUSTER (default: five), until Ctrl-C."""
-    store = load_store(cluster_file, data, no_cache, books, Schedule(backup_hours, backups))
+    store = load_store(settings)
+    if docker:
+        from pygmy.cli.docker import up_in_containers
+
+        up_in_containers(settings, store)
+        return
     nodes = nodes_here(store.cluster)
     if (trouble := obstacle(store, nodes)) is not None:
         tell(trouble, "red")
@@ -115,7 +117,7 @@ class Opening:
         while waiting and not self._asked:
             if dead := [child for child in self._children if child.ended is not None]:
                 return "\n".join(self._why(child) for child in dead)
-            said = await condition(self._reactor, waiting[0])
+            said = await condition(self._reactor, self._store, waiting[0])
             if said == HEALTHY:
                 waiting.pop(0)
             elif self._reactor.seconds() > deadline:
@@ -139,8 +141,8 @@ class Opening:
         self._opened = True
         url = self._front_ends[0].url
         say(paint(f"Pygmy is open at {url}", "green"))
-        server = "" if url == "http://localhost:5002" else f" --frontend-server {url.removeprefix('http://')}"
-        say(f"  pygmy{server} search\n  pygmy{server} buy 1\n  curl {url}/books/1")
+        pygmy, curl = _commands(self._store, url)
+        say(f"  {pygmy} search\n  {pygmy} buy 1\n  {curl} {url}/books/1")
         say("Ctrl-C closes it. Kill any node meanwhile, and start it again:")
         say(f"  {self._store.advice(f'start {self._nodes[0].name}')}")
         self._followers = [(node.name, Follower(self._store.log(node))) for node in self._nodes]
@@ -211,6 +213,18 @@ class Opening:
         deadline = self._reactor.seconds() + STOP_SECONDS
         while self._restarted() and self._reactor.seconds() < deadline:
             await pause(self._reactor)
+
+
+def _commands(store: Store, url: str) -> tuple[str, str]:
+    """`pygmy` and `curl` with what they need to reach this store, for people to copy."""
+    words = ["pygmy"]
+    if url not in ("http://localhost:5002", "https://localhost:5002"):
+        words += ["--frontend-server", url.removeprefix("http://")]
+    if not store.ca:
+        return shlex.join(words), "curl"
+    if Path(store.ca) != tls_path(data_directory()) / "ca.pem":
+        words += ["--ca", store.ca]
+    return shlex.join(words), shlex.join(["curl", "--cacert", store.ca])
 
 
 def _size(store: Store, node: Node) -> int:

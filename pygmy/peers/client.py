@@ -12,9 +12,17 @@ from twisted.internet.interfaces import IConsumer, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web._newclient import RequestNotSent
-from twisted.web.client import Agent, HTTPConnectionPool, ResponseDone, _HTTP11ClientFactory
-from twisted.web.iweb import IAgent, IBodyProducer, IResponse
+from twisted.web.client import (
+    Agent,
+    BrowserLikePolicyForHTTPS,
+    HTTPConnectionPool,
+    ResponseDone,
+    _HTTP11ClientFactory,
+)
+from twisted.web.iweb import IAgent, IBodyProducer, IPolicyForHTTPS, IResponse
 from zope.interface import implementer
+
+from pygmy.tls.troubles import trouble_of
 
 T = TypeVar("T")
 
@@ -27,13 +35,15 @@ BODY_LIMIT = 64 * 1024
 class LinkDown(Exception):
     """No answer came. `sent` False: surely never accepted there.
 
-    `reason`: refused, unreachable, timeout, lost, closed, garbled or http-<status>.
+    `reason`: refused, unreachable, timeout, lost, closed, garbled, tls or http-<status>; `detail` says more of it,
+    where there is more to say.
     """
 
-    def __init__(self, reason: str, sent: bool) -> None:
+    def __init__(self, reason: str, sent: bool, detail: str = "") -> None:
         super().__init__(reason)
         self.reason = reason
         self.sent = sent
+        self.detail = detail
 
 
 class AsciiUrl(EncodedURL):
@@ -81,14 +91,20 @@ class _QuietFactory(_HTTP11ClientFactory):
     noisy = False
 
 
-def pooled_agent(reactor: Any, width: int) -> tuple[IAgent, Callable[[], "Deferred[Any]"]]:
-    """An agent that keeps up to `width` connections a host and retries nothing; and what closes them."""
+def pooled_agent(
+    reactor: Any, width: int, policy: IPolicyForHTTPS | None = None
+) -> tuple[IAgent, Callable[[], "Deferred[Any]"]]:
+    """An agent that keeps up to `width` connections a host and retries nothing; and what closes them.
+
+    `policy` says whom to believe over TLS, and what to show them (None: whom a browser does).
+    """
     pool = HTTPConnectionPool(reactor, persistent=True)
     pool.maxPersistentPerHost = width
     pool.cachedConnectionTimeout = IDLE_SECONDS  # type: ignore[assignment]
     pool.retryAutomatically = False
     pool._factory = _QuietFactory
-    return Agent(reactor, connectTimeout=CONNECT_SECONDS, pool=pool), pool.closeCachedConnections
+    policy = policy or BrowserLikePolicyForHTTPS()
+    return Agent(reactor, policy, connectTimeout=CONNECT_SECONDS, pool=pool), pool.closeCachedConnections
 
 
 class _Body(Protocol):
@@ -136,6 +152,8 @@ def link_down(failure: Failure) -> LinkDown:
     error = failure.value
     if isinstance(error, LinkDown):
         return error
+    if (trouble := trouble_of(failure)) is not None:
+        return LinkDown("tls", trouble.sent, trouble.why)
     if isinstance(error, ConnectionRefusedError):
         return LinkDown("refused", sent=False)
     if isinstance(error, ConnectingCancelledError):

@@ -19,6 +19,7 @@ from twisted.web.http_headers import Headers
 from pygmy.errors import Problem, overloaded
 from pygmy.messages.internal import Answer, AnswerBody, Call, CallBody, OneWay, OutgoingEnvelope, Refused
 from pygmy.peers.client import AsciiUrl, LinkDown, bounded, link_down, read_body
+from pygmy.tls.seldom import Seldom
 
 log = Logger()
 
@@ -90,6 +91,7 @@ class Link:
         self._urgent = False  # something that waits for a place should have gone already
         self._later: IDelayedCall | None = None
         self._closed = False
+        self._seldom = Seldom(clock.seconds)
 
     def send(self, message: OneWay | Raw, within: float = 0.0) -> None:
         """Send one way. Lost if its request fails or the queue is full: the protocol repeats.
@@ -230,11 +232,17 @@ class Link:
     def _ended(self, calls: Iterable[int], result: Failure | None) -> None:
         """Whatever has no answer now gets none."""
         down = link_down(result) if isinstance(result, Failure) else LinkDown("lost", sent=True)
-        if down.reason.startswith("http-"):
-            log.error("{url} answered {reason}", url=self._url.to_text(), reason=down.reason)
+        self._complain(down)
         for number in calls:
             if number in self._calls:
                 self._fail(number, down)
+
+    def _complain(self, down: LinkDown) -> None:
+        """Of what does not get better by itself, once in a while: the messages that it keeps back are many."""
+        if down.reason == "tls" and self._seldom(down.reason):
+            log.warn("no link to {url} (tls): {why}", url=self._url.to_text(), why=down.detail)
+        elif down.reason.startswith("http-") and self._seldom(down.reason):
+            log.error("{url} answered {reason}", url=self._url.to_text(), reason=down.reason)
 
     # ---- ends of a call
 

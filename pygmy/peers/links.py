@@ -7,6 +7,7 @@ from msgspec import Raw
 from treq.client import HTTPClient
 from twisted.internet.defer import Deferred, gatherResults, succeed
 from twisted.internet.interfaces import IReactorTime
+from twisted.web.iweb import IPolicyForHTTPS
 
 from pygmy.messages.internal import AnswerBody, CallBody, OneWay
 from pygmy.peers.client import http_client, pooled_agent
@@ -49,11 +50,18 @@ class Links:
 
     @classmethod
     def on_reactor(
-        cls, urls: Mapping[str, str], sender: str, secret: str, reactor: Any, *, width: int = 2
+        cls,
+        urls: Mapping[str, str],
+        sender: str,
+        secret: str,
+        reactor: Any,
+        *,
+        width: int = 2,
+        policy: IPolicyForHTTPS | None = None,
     ) -> "Links":
-        """Links over TCP."""
-        main, close_main = pooled_agent(reactor, width)
-        heartbeats, close_heartbeats = pooled_agent(reactor, 1)
+        """Links over TCP, or over TLS by `policy` where a URL says https."""
+        main, close_main = pooled_agent(reactor, width, policy)
+        heartbeats, close_heartbeats = pooled_agent(reactor, 1, policy)
         return cls(
             urls,
             sender,

@@ -1,7 +1,5 @@
 """`twistd pygmy-frontend`."""
 
-from collections.abc import Sequence
-
 from twisted.application.service import IService
 
 from pygmy.cluster import Role
@@ -13,9 +11,6 @@ class Options(NodeOptions):
     """A front end's options."""
 
     role = Role.FRONTEND
-    optFlags: Sequence[Sequence[object]] = [
-        ["no-cache", None, "Open without caches: every lookup goes to a catalog."],
-    ]
 
 
 def makeService(options: Options) -> IService:

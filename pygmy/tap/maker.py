@@ -1,19 +1,23 @@
 """From options to a running node: what `makeService` of every role and the .tac files share."""
 
-import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from twisted.application.service import Application, IService
+from twisted.logger import Logger
 from twisted.python import usage
 
 from pygmy.clock import count_steadily
+from pygmy.cluster import Role
 from pygmy.datadir import pid_path
 from pygmy.errors import Problem
 from pygmy.pidfile import PidFile
+from pygmy.schedule import Schedule
+from pygmy.settings import Values
 from pygmy.tap.options import NodeOptions, describe, one_line
 from pygmy.tap.process import NodeProcess
 
+log = Logger()
 BuildNode = Callable[..., IService]
 
 
@@ -33,6 +37,7 @@ def build(options: NodeOptions, build_node: BuildNode | None = None) -> IService
     from twisted.internet import reactor  # noqa: TID251
 
     count_steadily(reactor)
+    _tell(options.settings)
     if build_node is None:
         from pygmy.node import make_node
 
@@ -48,15 +53,40 @@ def build(options: NodeOptions, build_node: BuildNode | None = None) -> IService
             node=options.node,
             data=str(options.data),
             port=options.port,
-            books=options.get("books"),
-            cache=not options.get("no-cache"),
-            backups=options.backups,
+            tls=options.tls,
+            insecure=options.settings["insecure-network"],
+            **special(options),
             reactor=reactor,
         )
         return NodeProcess(node, options.node, options.data, pid_file, reactor)
     except (OSError, ValueError, Problem) as error:
         pid_file.release()
         raise usage.UsageError(describe(error)) from None
+
+
+def _tell(settings: Values) -> None:
+    """Log where this node's settings are, and what is odd about them."""
+    if settings.file is not None:
+        log.info("settings are in {file}", file=str(settings.file))
+    for warning in settings.warnings:
+        log.warn("{warning}", warning=warning)
+
+
+def special(options: NodeOptions) -> dict[str, Any]:
+    """What of the settings only nodes of this role have, as `make_node` wants it."""
+    settings = options.settings
+    match options.role:
+        case Role.FRONTEND:
+            return {"cache": settings["cache"], "listen": settings["listen"]}
+        case Role.CATALOG:
+            return {"books": settings["books"], "backups": schedule(settings)}
+        case Role.ORDER:
+            return {"backups": schedule(settings)}
+
+
+def schedule(settings: Values) -> Schedule:
+    """How often a replica backs itself up, and how many backups it keeps."""
+    return Schedule(settings["backup-hours"], settings["backups"])
 
 
 def make_service(options: NodeOptions) -> IService:
@@ -68,15 +98,10 @@ def make_service(options: NodeOptions) -> IService:
 
 
 def application_from_environment(plugin: NodePlugin) -> Any:
-    """The `application` of a .tac file: PYGMY_CLUSTER, PYGMY_BACKUP_HOURS and so on in place of the options."""
+    """The `application` of a .tac file: no options, but variables, PYGMY_CLUSTER and so on, and pygmy.toml."""
     options = plugin.options()
-    arguments = [
-        f"--{name}={value}"
-        for name in ("cluster", "node", "data", "port", "books", "backup-hours", "backups")
-        if (value := os.environ.get(f"PYGMY_{name.upper().replace('-', '_')}")) and name in options
-    ]
     try:
-        options.parseOptions(arguments)
+        options.parseOptions([])
     except usage.UsageError as error:
         raise SystemExit(one_line(options.role, error)) from None
     application = Application(f"pygmy-{options.role}")

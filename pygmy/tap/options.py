@@ -1,41 +1,43 @@
 """The command-line options of one node, the same for `twistd pygmy-...` and for the .tac files."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 from twisted.internet.endpoints import quoteStringArgument
 from twisted.python import usage
 
 from pygmy.cluster import Cluster, Node, Role, load_cluster
-from pygmy.datadir import data_directory
-from pygmy.schedule import Schedule, hours_from, kept_from
+from pygmy.datadir import data_directory, tls_directory
+from pygmy.settings import Setting, Values, Written, for_role, resolve
 
-T = TypeVar("T")
 TWISTD_DEFAULT_PIDFILE = "twistd.pid"
 
 
 class NodeOptions(usage.Options):
-    """What every node is told; subclasses name their `role` and add what only it needs.
+    """What a node is told: the settings of its `role`, which subclasses name, as options.
 
-    After parsing, `cluster`, `node`, `data` (absolute), `port` (an endpoint string) and `backups` hold the checked
-    values.
+    After parsing, `settings` holds them out of all layers, and `cluster`, `node`, `data` (absolute) and `port` (an
+    endpoint string) what has been made of them; `tls` is where its certificates are (None: it speaks no TLS).
     """
 
     role: Role
+    settings: Values
     cluster: Cluster
     node: Node
     data: Path
     port: str
-    backups: Schedule | None = None  # for replicas
+    tls: Path | None
 
-    optParameters: Sequence[Sequence[object]] = [
-        ["cluster", None, None, "The cluster file (three lines); without one, five nodes on localhost."],
-        ["node", None, "0", "Which node of its tier this is: 0, 1, ... or its full name."],
-        ["data", None, None, "The data directory. [default: PYGMY_DATA, else ./pygmy-data]"],
-        ["port", None, None, "A Twisted endpoint to listen on in place of the cluster file's port."],
-    ]
+    def __init__(self) -> None:
+        self.flags: dict[str, Written] = {}
+        super().__init__()
+
+    def __init_subclass__(cls) -> None:
+        """Give the role's options to its class: a method each, which is how usage.Options learns of them."""
+        for one in for_role(cls.role):
+            for name, method in _methods(one):
+                setattr(cls, f"opt_{name}", method)
 
     def getSynopsis(self) -> str:
         """The first line of --help."""
@@ -51,14 +53,19 @@ class NodeOptions(usage.Options):
             raise SystemExit(one_line(self.role, error)) from None
 
     def postOptions(self) -> None:
-        """Check the values together. Raises UsageError."""
+        """Ask all layers, and check the values together. Raises UsageError."""
         try:
-            self.cluster = load_cluster(self["cluster"])
+            self.settings = resolve(for_role(self.role), self.flags)
+            self.cluster = load_cluster(self.settings["cluster"])
         except (OSError, ValueError) as error:
             raise usage.UsageError(describe(error)) from None
-        self.node = find_node(self.cluster, self.role, self["node"])
-        self.data = data_directory(self["data"])
-        self.port = self["port"] or default_endpoint(self.node)
+        self.node = find_node(self.cluster, self.role, self.settings)
+        self.data = data_directory(self.settings["data"])
+        self.tls = tls_directory(self.settings["tls"], self.data)
+        if self.tls is not None:
+            self.cluster = self.cluster.secured()
+            self.node = self.cluster.node(self.node.name)
+        self.port = self.settings["port"] or default_endpoint(self.node)
         self._keep_own_pid_file()
 
     def _keep_own_pid_file(self) -> None:
@@ -67,39 +74,37 @@ class NodeOptions(usage.Options):
             self.parent["pidfile"] = ""
 
 
-class ReplicaOptions(NodeOptions):
-    """What nodes with a database are told, too."""
+def _methods(one: Setting) -> Iterator[tuple[str, Callable[..., None]]]:
+    """(name, method) of each option that a setting comes as."""
 
-    optParameters: Sequence[Sequence[object]] = [
-        ["backup-hours", None, f"{Schedule().hours:g}", "Hours from one backup to the next; 0: none by themselves."],
-        ["backups", None, str(Schedule().kept), "How many backups are kept."],
-    ]
+    def on(options: NodeOptions) -> None:
+        options.flags[one.key] = True
 
-    def postOptions(self) -> None:
-        """Check the values together. Raises UsageError."""
-        super().postOptions()
-        self.backups = Schedule(
-            _parsed("backup-hours", self["backup-hours"], hours_from), _parsed("backups", self["backups"], kept_from)
-        )
+    def off(options: NodeOptions) -> None:
+        options.flags[one.key] = False
 
+    def takes(options: NodeOptions, text: str) -> None:
+        before = options.flags.get(one.key, ())
+        options.flags[one.key] = (*before, text) if one.many and isinstance(before, tuple) else text
 
-def _parsed(name: str, text: str, parse: Callable[[str], T]) -> T:
-    try:
-        return parse(text)
-    except ValueError as error:
-        raise usage.UsageError(f"--{name} {text}: {error}") from None
+    methods = {one.identifier: on, f"no_{one.identifier}": off} if one.switch else {one.identifier: takes}
+    for name, method in methods.items():
+        method.__doc__ = f"{one.help} [default: {one.shown_default}]"
+        yield name, method
 
 
-def find_node(cluster: Cluster, role: Role, text: str) -> Node:
+def find_node(cluster: Cluster, role: Role, settings: Values) -> Node:
     """The node of this role that `0` or `catalog-0` names. Raises UsageError that says which there are."""
     tier = cluster.tier(role)
+    text = settings["node"]
+    said = settings.all["node"].said
     match = re.fullmatch(rf"(?:{role}-)?([0-9]{{1,6}})", text)
     if match is None:
-        raise usage.UsageError(f"--node {text}: expected an index such as 0, or {role}-0.")
+        raise usage.UsageError(f"{said}: expected an index such as 0, or {role}-0.")
     index = int(match.group(1))
     if index >= len(tier):
         names = ", ".join(node.name for node in tier)
-        raise usage.UsageError(f"--node {text}: the cluster has {names}.")
+        raise usage.UsageError(f"{said}: the cluster has {names}.")
     return tier[index]
 
 

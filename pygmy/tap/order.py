@@ -4,10 +4,10 @@ from twisted.application.service import IService
 
 from pygmy.cluster import Role
 from pygmy.tap.maker import NodePlugin, make_service
-from pygmy.tap.options import ReplicaOptions
+from pygmy.tap.options import NodeOptions
 
 
-class Options(ReplicaOptions):
+class Options(NodeOptions):
     """An order node's options."""
 
     role = Role.ORDER

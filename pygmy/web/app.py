@@ -18,6 +18,7 @@ from twisted.web.server import Request
 
 from pygmy.errors import Problem, bad_request
 from pygmy.web.auth import Secrets
+from pygmy.web.bearers import for_people
 from pygmy.web.metrics import Metrics
 from pygmy.web.openapi import Auth, Route, document
 from pygmy.web.problems import answer_failure
@@ -136,7 +137,7 @@ class _Root(Resource):
         self._internal = internal
 
     def render(self, request: IRequest) -> Any:
-        if self._internal is not None and request.path == INTERNAL_PATH:
+        if self._internal is not None and request.path == INTERNAL_PATH and not for_people(request):
             return self._internal.render(request)
         try:
             _readable(request)

@@ -11,6 +11,7 @@ from msgspec import Struct
 from twisted.web.iweb import IRequest
 
 from pygmy.errors import Problem
+from pygmy.web.bearers import for_people, names_borne
 
 CLUSTER_FILE = "cluster.secret"
 ADMIN_FILE = "admin.token"
@@ -21,11 +22,23 @@ class SecretsError(Exception):
     """A secret file cannot be used; says which and why, never what is in it."""
 
 
+class Unproven(Problem):
+    """403: it knows the secret, and has no certificate that says which node it is."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(403, "Certificate needed", detail)
+
+
 class Secrets(Struct, frozen=True):
-    """The cluster secret (members) and the admin token; `repr` shows neither."""
+    """The cluster secret (members) and the admin token; `repr` shows neither.
+
+    `certified`: whoever comes with the cluster secret has to show a certificate of one of these nodes, too (None: the
+    store has no TLS).
+    """
 
     cluster: str
     admin: str
+    certified: frozenset[str] | None = None
 
     def __repr__(self) -> str:
         return "Secrets(...)"
@@ -41,16 +54,33 @@ class Secrets(Struct, frozen=True):
         return cls(_load_or_create(home / CLUSTER_FILE), _load_or_create(home / ADMIN_FILE))
 
     def require_member(self, request: IRequest) -> None:
-        """Pass with the cluster secret as Bearer; 401 without one, 403 with a wrong one."""
+        """Pass with the cluster secret as Bearer; 401 without one, 403 with a wrong one or no node's certificate."""
         if not _same(_bearer(request), self.cluster):
             raise _wrong("the cluster secret")
+        self._require_node(request)
+
+    def require_name(self, request: IRequest, node: str) -> None:
+        """Pass a member who says that it is `node`; 403 if its certificate says otherwise."""
+        borne = names_borne(request)
+        if self.certified is not None and node not in borne:
+            named = ", ".join(sorted(borne)) or "no node"
+            raise Unproven(f"It says that it is {node}, and its certificate is of {named}.")
 
     def require_admin(self, request: IRequest) -> None:
         """Pass with the admin token or the cluster secret; 401 without one, 403 with a wrong one."""
         sent = _bearer(request)
         # Both are compared, always: the time taken must not tell which one was nearly right.
-        if not (_same(sent, self.admin) | _same(sent, self.cluster)):
+        admin, member = _same(sent, self.admin), _same(sent, self.cluster)
+        if not (admin | member):
             raise _wrong("the admin token")
+        if not admin:
+            self._require_node(request)
+
+    def _require_node(self, request: IRequest) -> None:
+        if for_people(request):
+            raise Unproven("The cluster secret is not taken at this address.")
+        if self.certified is not None and not self.certified & names_borne(request):
+            raise Unproven("Expected the certificate of a node of this store along with the cluster secret.")
 
 
 def _same(sent: bytes, secret: str) -> bool:

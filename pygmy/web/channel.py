@@ -4,14 +4,17 @@ import re
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.interfaces import IDelayedCall, ITCPTransport
+from twisted.internet.interfaces import IDelayedCall, IHandshakeListener, INegotiated, ITCPTransport
 from twisted.logger import Logger
 from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 from twisted.web.server import Request
+from zope.interface import implementer
 
 from pygmy.errors import Problem, bad_request, unavailable
+from pygmy.tls.names import names_in
+from pygmy.tls.troubles import trouble_of
 from pygmy.web.problems import PROBLEM_MEDIA, answer_problem, as_problem, problem_body, problem_headers
 from pygmy.web.requests import request_id, sane_request_id, too_large
 
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from pygmy.web.site import BoundedSite
 
 log = Logger()
+_HELLO = b"\x16"  # how a TLS handshake begins, and no request
 _ABSOLUTE = re.compile(rb"https?://[^/?]*", re.IGNORECASE)
 
 
@@ -52,11 +56,15 @@ class BoundedRequest(Request):
         return reason
 
 
+@implementer(IHandshakeListener)
 class BoundedChannel(HTTPChannel):
-    """HTTP/1.1 with the limits of its site.
+    """HTTP/1.1 with the limits of its site, over TCP or TLS.
 
-    `_since` is when the present state began: idle (no byte of a request yet), reading, answering or refused.
+    `_since` is when the present state began: shaking hands (TLS), idle (no byte of a request yet), reading, answering
+    or refused. `bears` are the nodes whose name the other side has proven to bear, by a certificate of our CA.
     """
+
+    bears: frozenset[str] = frozenset()
 
     timeOut = None  # the site sweeps instead
     transport: Any
@@ -75,6 +83,7 @@ class BoundedChannel(HTTPChannel):
         self._since = self._seconds()
         self._idle = True
         self._refused = False
+        self._tls = self._shaking = False
         self._turn: IDelayedCall | None = None
 
     @property
@@ -84,13 +93,28 @@ class BoundedChannel(HTTPChannel):
 
     def connectionMade(self) -> None:
         """Register with the site, which may have enough of us."""
+        self._tls = self._shaking = INegotiated.providedBy(self.transport)
         super().connectionMade()
-        if not self.site.opened(self):
-            self.refuse(unavailable("Too many connections. Try again soon."))
-            self.transport.loseConnection()
+        if self.site.opened(self):
+            return
+        if self._tls and not self.site.lingers(self):
+            self.transport.abortConnection()
+            return
+        self.refuse(unavailable("Too many connections. Try again soon."))
+        self.transport.loseConnection()
+
+    def handshakeCompleted(self) -> None:
+        """TLS: from here on it is as any connection, of somebody who may have shown a certificate."""
+        self._shaking = False
+        self._since = self._seconds()
+        certificate = self.transport.getPeerCertificate()
+        if certificate is not None:  # verified, or there would be no connection
+            self.bears = names_in(certificate.to_cryptography())
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
         """Nobody is there any more."""
+        if self._shaking and (trouble := trouble_of(reason)) is not None:
+            self.site.refusals(self.transport.getPeer(), trouble.why, trouble.claimed)
         self._handlingRequest = False
         if self._turn is not None:
             self._turn.cancel()
@@ -108,6 +132,8 @@ class BoundedChannel(HTTPChannel):
                 return
             self._idle = False
             self._since = self._seconds()
+            if data[:1] == _HELLO and not self._tls:  # it would wait for an answer to that
+                self.refuse(bad_request("Expected plain HTTP here, not TLS."))
         if not self._refused:
             self._parse(data)
 
@@ -185,7 +211,8 @@ class BoundedChannel(HTTPChannel):
         """Answer what cannot become a request, and close.
 
         Closing at once would reset the connection while the client still sends, and the answer would be lost: only
-        our half is closed, and the rest is heard out for `linger` seconds.
+        our half is closed (as TLS does by itself until the other side agrees), and the rest is heard out for `linger`
+        seconds.
         """
         if self._refused:
             return
@@ -194,7 +221,7 @@ class BoundedChannel(HTTPChannel):
         self._since = self._seconds()
         self.transport.write(_raw_answer(problem, self._sent_request_id()))
         self._networkProducer.unregisterProducer()
-        if ITCPTransport.providedBy(self.transport):
+        if ITCPTransport.providedBy(self.transport) and not self._tls:
             self.transport.loseWriteConnection()
         else:
             self.transport.loseConnection()
@@ -212,6 +239,9 @@ class BoundedChannel(HTTPChannel):
         spent, limits = now - self._since, self._limits
         if self._refused:
             if spent > limits.linger:
+                self.transport.abortConnection()
+        elif self._shaking:
+            if spent > limits.request:
                 self.transport.abortConnection()
         elif self._waitingForTransport or self.transport.disconnecting:
             if spent > limits.idle:  # an answer that its client does not read

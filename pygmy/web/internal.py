@@ -14,7 +14,8 @@ from twisted.web.server import NOT_DONE_YET, Request
 
 from pygmy.errors import Problem, bad_request
 from pygmy.messages.internal import Answer, AnswerBody, Call, Envelope, OneWay, Refused
-from pygmy.web.auth import Secrets
+from pygmy.tls.refusals import Refusals
+from pygmy.web.auth import Secrets, Unproven
 from pygmy.web.problems import answer_problem
 from pygmy.web.requests import request_id, write_bytes
 
@@ -43,12 +44,15 @@ class Internal(Resource):
         self._clock = clock
         self._receive = receive
         self._answer = answer
+        self._refusals = Refusals(clock.seconds)
 
     def render(self, request: IRequest) -> Any:
         """twisted.web's way in."""
         try:
             envelope = self._read(request)
         except Problem as problem:
+            if isinstance(problem, Unproven):
+                self._refusals(request.getClientAddress(), problem.detail.rstrip("."))
             return answer_problem(request, problem)
         for message in envelope.messages:
             self._received(envelope.sender, message)
@@ -65,9 +69,11 @@ class Internal(Resource):
             raise Problem(405, "Method not allowed", "Expected POST.", headers={"Allow": "POST"})
         self._secrets.require_member(request)
         try:
-            return _DECODER.decode(request.content.read())
+            envelope = _DECODER.decode(request.content.read())
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise bad_request(f"The envelope cannot be read: {error}.") from None
+        self._secrets.require_name(request, envelope.sender)
+        return envelope
 
     def _received(self, sender: str, message: OneWay) -> None:
         try:

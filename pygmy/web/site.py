@@ -11,6 +11,7 @@ from twisted.internet.task import LoopingCall
 from twisted.web.resource import IResource
 from twisted.web.server import Site
 
+from pygmy.tls.refusals import Refusals
 from pygmy.web.channel import BoundedChannel, BoundedRequest
 
 # A front end's short way: the exact bytes of a request that came whole, while nothing else is under way on
@@ -44,6 +45,8 @@ class BoundedSite(Site):
 
     Time is watched by one sweep a second over the open connections: a timer per request would cost more than
     parsing it, and half a second more or less does not matter here.
+
+    `people` True: nodes are not let in here, whatever they know or show.
     """
 
     SWEEP = 1.0
@@ -55,11 +58,15 @@ class BoundedSite(Site):
         clock: IReactorTime,
         limits: Limits = Limits(),  # noqa: B008
         shortcut: Shortcut | None = None,
+        people: bool = False,
     ) -> None:
         super().__init__(resource, reactor=clock, parsePOSTFormSubmission=False)
         self.limits = limits
         self.shortcut = shortcut
+        self.people = people
+        self.refusals = Refusals(clock.seconds)
         self.channels: set[BoundedChannel] = set()
+        self._lingering: set[BoundedChannel] = set()
         self.draining = False
         self._listening = False
         self._drained: list[Deferred[None]] = []
@@ -95,9 +102,17 @@ class BoundedSite(Site):
         self.channels.add(channel)
         return True
 
+    def lingers(self, channel: BoundedChannel) -> bool:
+        """Watch one too many, which over TLS is told so after its handshake only; False: there are enough of them."""
+        if len(self._lingering) >= max(1, self.limits.connections // 10):
+            return False
+        self._lingering.add(channel)
+        return True
+
     def closed(self, channel: BoundedChannel) -> None:
         """Forget a connection."""
         self.channels.discard(channel)
+        self._lingering.discard(channel)
         self.settled()
         self._stop_if_done()
 
@@ -125,9 +140,9 @@ class BoundedSite(Site):
 
     def _sweep(self) -> None:
         now = self.reactor.seconds()
-        for channel in tuple(self.channels):
+        for channel in (*self.channels, *self._lingering):
             channel.check_time(now)
 
     def _stop_if_done(self) -> None:
-        if self._sweeper.running and not self._listening and not self.channels:
+        if self._sweeper.running and not self._listening and not self.channels and not self._lingering:
             self._sweeper.stop()

@@ -182,12 +182,13 @@ class Processes:
         hosts = iter(self._hosts(catalogs + orders + frontends))
         lines = [", ".join(next(hosts) for _ in range(n)) for n in (catalogs, orders, frontends)]
         self.file.write_text("\n".join(lines) + "\n")
-        stock = None
+        flags: dict[str, str | bool] = {} if cache else {"cache": False}
         if books is not None:
             stock = directory / "books.json"
             stock.write_text(json.dumps(books))
+            flags["books"] = str(stock)
         self.cluster = load_cluster(str(self.file))
-        self.store = Store(self.cluster, str(self.file), self.data, cache, str(stock) if stock else None)
+        self.store = Store(self.cluster, str(self.file), self.data, flags)
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._frozen: set[str] = set()
 
