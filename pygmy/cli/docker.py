@@ -19,7 +19,7 @@ from pygmy.cli.nodes import Store, port_trouble
 from pygmy.cli.terminal import paint, printable, say, tell
 from pygmy.settings import Layer, Values, Written
 
-OPEN_SECONDS = 180.0
+OPEN_SECONDS = 300.0
 LOOK_SECONDS = 1.0
 LAST_LINES = "20"
 CARRIED = ("cache", "backup-hours", "backups")  # settings that nodes in containers get
