@@ -39,7 +39,7 @@ from pygmy.routes.writing import Writing
 from pygmy.ticking import Ticking
 from pygmy.web.app import make_app, root_resource
 from pygmy.web.auth import Secrets
-from pygmy.web.internal import Internal, Receive
+from pygmy.web.internal import Internal, Receive, Riders
 from pygmy.web.metrics import Metrics
 from pygmy.web.openapi import Route
 from pygmy.web.status import ClusterBody, Health, common_routes
@@ -64,8 +64,10 @@ class CatalogServer(MultiService):
         metrics: Metrics,
         opening: Sequence[NewBook],
         more_routes: Sequence[Route] = (),
+        riders: Riders = lambda sender: [],
     ) -> None:
         super().__init__()
+        self._riders = riders
         self._more_routes = more_routes
         self._cluster = cluster
         self._node = node
@@ -165,7 +167,8 @@ class CatalogServer(MultiService):
             *common_routes(health=self.health, cluster=self.cluster, metrics=self._metrics),
         )
         app = make_app(routes, secrets=self._secrets, metrics=self._metrics, title="Pygmy, a catalog server")
-        return root_resource(app, internal=Internal(self._secrets, self._clock, self._receive, self.answer))
+        internal = Internal(self._secrets, self._clock, self._receive, self.answer, self._riders)
+        return root_resource(app, internal=internal)
 
     def _state(self) -> str:
         return self._ledger.condition().state

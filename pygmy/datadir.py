@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 
 DEFAULT = "pygmy-data"
+STDOUT = "-"
+NODE = "{node}"
 LOG_NAMES = {"catalog": "catalog.log", "order": "orders.log", "frontend": "frontend.log"}
 
 
@@ -17,8 +19,10 @@ def pid_path(data: Path, node: str) -> Path:
     return data / node / "twistd.pid"
 
 
-def log_path(data: Path, node: str) -> Path:
-    """The log of the node named `catalog-0`."""
+def log_path(data: Path, node: str, named: str | None = None) -> Path:
+    """The log of the node named `catalog-0`; `named`: as the setting `log-file` has it, with {node} for its name."""
+    if named is not None and named != STDOUT:
+        return Path(named.replace(NODE, node)).absolute()
     return data / node / LOG_NAMES[node.rpartition("-")[0]]
 
 

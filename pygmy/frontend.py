@@ -186,6 +186,7 @@ class FrontEnd(MultiService):
 
     def health(self) -> Health:
         """Healthy while each tier has a replica that serves; epoch and redundancy are the tiers' least."""
+        self.heartbeats.want()
         state = RUNNING if self.heartbeats.settled else "INIT"
         missing = [tier.unreachable().detail for tier in self.tiers.values() if not tier.running()]
         serving = [name for tier in self.tiers.values() for name in tier.running()]
@@ -201,6 +202,7 @@ class FrontEnd(MultiService):
 
     def condition(self) -> ClusterBody:
         """What this front end sees of every node."""
+        self._neighbours.want()
         nodes = tuple(map(self._status, self._cluster.nodes))
         return ClusterBody(self._node.name, nodes, tiers=self.heartbeats.tier_statuses())
 

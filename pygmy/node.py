@@ -38,7 +38,10 @@ from pygmy.routes.backup import backup_route
 from pygmy.routes.forcing import ViewBody, forcing_routes
 from pygmy.routes.starting import starting_resource
 from pygmy.schedule import Schedule
+from pygmy.ticking import Ticking
+from pygmy.tls.certificates import utc_now
 from pygmy.tls.contexts import Credentials, NodesPolicy, load_credentials
+from pygmy.tls.expiry import DAY, warn_of_expiry
 from pygmy.tls.places import check_places, endpoint_from
 from pygmy.voting import Voting
 from pygmy.web.auth import Secrets, SecretsError
@@ -59,6 +62,7 @@ def make_node(
     node: Node,
     data: str,
     port: str,
+    alone_since: float,
     books: str | None = None,
     cache: bool = True,
     backups: Schedule | None = None,
@@ -69,12 +73,13 @@ def make_node(
 ) -> IService:
     """A node as a service: starting opens its database and listens on `port` (an endpoint string).
 
-    `data` is the data directory of all nodes, `backups` for replicas only. `tls` is the folder with the certificates
-    of a store that speaks TLS; without one, a node that listens to other machines must be told that it is `insecure`.
-    `listen`: where a front end is reached by people besides. Raises ValueError or OSError, in one line, for what a
-    person can mend.
+    `data` is the data directory of all nodes, `backups` for replicas only. From the moment `alone_since` (`boottime`)
+    on, no other process has been this node. `tls` is the folder with the certificates of a store that speaks TLS;
+    without one, a node that listens to other machines must be told that it is `insecure`. `listen`: where a front end
+    is reached by people besides. Raises ValueError or OSError, in one line, for what a person can mend.
     """
-    check_places(node.name, port, tuple(map(endpoint_from, listen)), tls=tls is not None, insecure=insecure)
+    places = tuple(map(endpoint_from, (port, *listen)))
+    check_places(node.name, places[0], places[1:], tls=tls is not None, insecure=insecure)
     try:
         secrets = Secrets.load(data)
     except SecretsError as error:
@@ -85,9 +90,8 @@ def make_node(
     opening = load_books(books) if role is Role.CATALOG else ()
     make_durable(Path(data) / node.name)
     schedule = backups or Schedule()
-    return NodeService(
-        cluster, node, Path(data), port, secrets, opening, cache, schedule, reactor, credentials, listen
-    )
+    common = (cluster, node, Path(data), port, alone_since, secrets, opening, cache, schedule, reactor)
+    return NodeService(*common, credentials, listen)
 
 
 class NodeService(MultiService):
@@ -99,6 +103,7 @@ class NodeService(MultiService):
         node: Node,
         data: Path,
         port: str,
+        alone_since: float,
         secrets: Secrets,
         opening: tuple[NewBook, ...],
         cache: bool,
@@ -108,7 +113,7 @@ class NodeService(MultiService):
         listen: Sequence[str] = (),
     ) -> None:
         super().__init__()
-        self._alone_since = boottime()  # the pid file is locked: no other process is this node
+        self._alone_since = alone_since
         self._cluster = cluster
         self._node = node
         self._data = data
@@ -136,6 +141,8 @@ class NodeService(MultiService):
         self._resource = self._first_resource()
         self._listening = Listening(self._resource, port, reactor, credentials, listen)
         self._listening.setServiceParent(self)
+        if credentials is not None:
+            Ticking(lambda: warn_of_expiry(credentials, utc_now()), reactor, DAY).setServiceParent(self._listening)
 
     # ---- one-way messages
 
@@ -282,6 +289,7 @@ class NodeService(MultiService):
             self._metrics,
             self._opening,
             (*self._replica_routes(ledger), backup),
+            self._links.riders,
         )
 
     def _order_server(self, ledger: ReplicatedOrders, backup: Route) -> OrderServer:

@@ -78,6 +78,7 @@ class OrderServer(MultiService):
         self._node = node
         self._ledger = ledger
         self._receive = receive
+        self._links = links
         self._clock = clock
         self._secrets = secrets
         self._metrics = metrics
@@ -155,7 +156,8 @@ class OrderServer(MultiService):
             *common_routes(health=self.health, cluster=self.cluster, metrics=self._metrics),
         )
         app = make_app(routes, secrets=self._secrets, metrics=self._metrics, title="Pygmy, an order server")
-        return root_resource(app, internal=Internal(self._secrets, self._clock, self._receive, self.answer))
+        internal = Internal(self._secrets, self._clock, self._receive, self.answer, self._links.riders)
+        return root_resource(app, internal=internal)
 
     def _state(self) -> str:
         return self._ledger.condition().state
@@ -175,6 +177,7 @@ class OrderServer(MultiService):
 
     def cluster(self) -> ClusterBody:
         """The tier as this replica hears it, and the catalogs by their heartbeats."""
+        self._heartbeats.want()
         condition, peers = self._ledger.condition(), self._ledger.peers()
         return cluster_body(self._cluster, self._node, condition, peers, self._heartbeats)
 

@@ -61,16 +61,17 @@ def test_faults_of_all_kinds_break_no_promise(tmp_path: Path) -> None:
     assert check_file(["--quiet", str(report.history)]) == 0
 
 
-def broken(directory: Path, bug: str, catalogs: int, *plan: Fault) -> Report:
+def broken(directory: Path, bug: str, frontends: int, *plan: Fault) -> Report:
     """What comes of nodes with this bug."""
-    settings = Settings(plan[-1].end + 1.0, catalogs=catalogs, orders=1, frontends=1, patience=8.0, bug=bug)
+    settings = Settings(plan[-1].end + 1.0, catalogs=1, orders=1, frontends=frontends, patience=8.0, bug=bug)
     report = run(directory, settings, say, plan)
     assert not report.ok, report.summary
     return report
 
 
 def test_the_alarm_works_stale_answers_of_a_front_end_that_ignores_its_leases(tmp_path: Path) -> None:
-    plan = [Fault(at, at + 2.5, "pause", ("frontend-0",)) for at in (2, 6)]
+    # It hears of no invalidation, while the other front end sells.
+    plan = [Fault(at, at + 3.0, "oneway", pairs=(("catalog-0", "frontend-0"),), way="cut") for at in (2, 6)]
     report = broken(tmp_path, "leases_ignored", 2, *plan)
     assert any("is older than" in problem for problem in report.problems), report.summary
     assert check_file(["--quiet", str(report.history)]) == 1

@@ -620,6 +620,26 @@ def test_heartbeats_decide_where_requests_go(shop: Shop) -> None:
     assert len(shop.backs["catalog-0"].bodies(Fill)) == 1
 
 
+def beats(shop: Shop, seconds: float) -> int:
+    before = len(shop.lines("heartbeat http://b:5003"))
+    shop.advance(seconds)
+    return len(shop.lines("heartbeat http://b:5003")) - before
+
+
+@pytest.mark.parametrize("path", ["/books/1", "/health", "/cluster", ""])
+def test_heartbeats_become_rare_while_nobody_asks_for_anything_and_all_is_well(shop: Shop, path: str) -> None:
+    """A store at rest costs next to nothing."""
+    assert beats(shop, 29.5) == 29
+    beats(shop, 5.0)
+    assert beats(shop, 50.0) == 10
+    if path:
+        shop.get(path)
+    else:  # a replica is found to be ill
+        shop.backs["catalog-0"].up = False
+        shop.advance(5.0)
+    assert beats(shop, 20.0) == 20
+
+
 def test_a_replica_that_syncs_is_asked_last(shop: Shop) -> None:
     back = shop.backs["catalog-0"]
     back.health = back.health.__class__("In SYNC.", "catalog", "catalog-0", "SYNC", 3, 2)

@@ -8,6 +8,7 @@ import pytest_twisted
 from twisted.internet.task import deferLater
 
 from pygmy import node as module
+from pygmy.clock import boottime
 from pygmy.cluster import Role, parse_cluster
 from tests.support.processes import free_ports
 
@@ -26,7 +27,7 @@ async def test_a_node_that_is_told_to_stop_while_it_opens_its_databases_stops_as
     (node,) = cluster.tier(role)
     made: Any = module.make_node(
         role=role, cluster=cluster, node=node, data=str(tmp_path), port=f"tcp:{node.port}:interface=127.0.0.1",
-        books=None, cache=True, backups=None, reactor=reactor,
+        alone_since=boottime(), books=None, cache=True, backups=None, reactor=reactor,
     )  # fmt: skip
     made.privilegedStartService()
     made.startService()

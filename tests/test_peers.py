@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 import pytest_twisted
+from msgspec import Raw
 from treq.testing import RequestTraversalAgent
 from twisted.internet import error
 from twisted.internet.defer import Deferred, fail
@@ -282,6 +283,102 @@ def test_closing_fails_what_waits_and_stops(peer):
     peer.flush()
     assert peer.requests == 1
     assert not peer.clock.getDelayedCalls()
+
+
+def two_nodes(*cut):
+    """Each with its links to the other; `a.received` is what came to it. The requests of one may be cut off."""
+    one, other = Peer(Clock()), Peer(Clock())
+    other.clock = one.clock
+    for me, name, there, its in ((one, "a", other, "b"), (other, "b", one, "a")):
+        client = http_client(FakeAgent(*(Deferred() for _ in range(100))) if name in cut else there.agent)
+        me.links = Links(
+            {its: "http://localhost:80"}, name, SECRETS.cluster, one.clock, main=client, heartbeats=client
+        )
+        me.links.deliver = lambda sender, message, me=me: me.received.append((sender, message))
+        me.internal = Internal(SECRETS, one.clock, lambda sender, message, me=me: me.links.deliver(sender, message),
+                               me.answer, me.links.riders)  # fmt: skip
+    return one, other
+
+
+def advance(one, other, seconds):
+    one.clock.advance(seconds)
+    for _ in range(4):
+        one.flush()
+        other.flush()
+
+
+def test_what_may_wait_goes_with_the_next_that_may_not(peer):
+    to = sound_link(peer)
+    to.send(Invalidated(1), 0.25)
+    peer.flush()
+    assert (peer.requests, to.waiting) == (1, 1)
+    to.send(Invalidated(2))
+    peer.flush()
+    assert peer.requests == 2
+    assert peer.received[1:] == [Invalidated(1), Invalidated(2)]
+
+
+def test_what_may_wait_does_not_wait_for_ever(peer):
+    to = sound_link(peer)
+    to.send(Invalidated(1), 0.25)
+    peer.clock.advance(0.26)
+    peer.flush()
+    assert peer.received[1:] == [Invalidated(1)]
+
+
+def sound_link(peer):
+    to = link(peer)
+    to.send(Invalidated(0))
+    peer.flush()
+    return to
+
+
+def test_what_may_wait_goes_with_an_answer():
+    a, b = two_nodes()
+    b.links.tell(["a"], Invalidated(1), heartbeat=True)
+    advance(a, b, 0)
+    b.links.tell(["a"], Invalidated(2), heartbeat=True, within=0.25)
+    advance(a, b, 0)
+    assert a.received == [("b", Invalidated(1))]
+    a.links.tell(["b"], Invalidated(3), heartbeat=True)
+    advance(a, b, 0)
+    assert b.received == [("a", Invalidated(3))]
+    assert a.received == [("b", Invalidated(1)), ("b", Invalidated(2))]
+    advance(a, b, 1)
+    assert (a.requests, b.requests) == (1, 1)
+
+
+def test_a_node_whose_own_requests_do_not_get_through_is_not_heard_by_its_answers():
+    """Nobody would remove it, and all writes would wait for its acknowledgements."""
+    a, b = two_nodes("b")
+    for number in range(20):
+        b.links.tell(["a"], Invalidated(number), heartbeat=True, within=0.25)
+        a.links.tell(["b"], Invalidated(100), heartbeat=True)
+        advance(a, b, 0.25)
+    assert a.received == []
+    assert len(b.received) == 20
+
+
+def test_a_node_asks_itself_now_and_then_though_all_of_its_messages_could_ride():
+    a, b = two_nodes()
+    for number in range(40):
+        b.links.tell(["a"], Invalidated(number), heartbeat=True, within=0.25)
+        a.links.tell(["b"], Invalidated(100), heartbeat=True)
+        advance(a, b, 0.25)
+    assert [message.number for _, message in a.received] == list(range(40))
+    assert 8 <= a.requests <= 14
+
+
+def test_riders_that_make_no_sense_are_a_failed_request(peer):
+    peer.internal = Internal(SECRETS, peer.clock, lambda sender, one: None, peer.answer, lambda name: [Raw(b"[7]")])
+    arrived = []
+    to = link(peer, arrived=arrived.append)
+    to.send(Invalidated(1))
+    peer.flush()
+    peer.clock.advance(1)
+    peer.flush()
+    assert arrived == []
+    assert to.waiting == 0
 
 
 def test_heartbeats_wait_behind_nothing(peer):

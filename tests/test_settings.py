@@ -262,6 +262,24 @@ def test_advice_names_the_store_as_its_user_did() -> None:
     assert Store(load_cluster(None), "x", Path("/data"), {}, Path("/x")).advice("stop all") == "pygmy stop all"
 
 
+def test_nodes_log_where_they_are_told_each_into_its_own_file(tmp_path: Path) -> None:
+    cluster = load_cluster(None)
+    for named, path in (
+        (None, "data/order-1/orders.log"),
+        ("-", "data/order-1/orders.log"),
+        ("x/{node}", "x/order-1"),
+    ):
+        assert Store(cluster, None, tmp_path / "data", log_file=named).log(cluster.orders[1]) == tmp_path / path
+
+
+@pytest.mark.parametrize(("command", "code"), [("up", 1), ("start all", 2), ("start order-0 order-1", 2)])
+def test_several_nodes_do_not_share_a_log(command: str, code: int) -> None:
+    """Each would turn it over under the others."""
+    result = pygmy(*command.split(), "--log-file", "one.log")
+    assert (result.exit_code, result.stdout) == (code, "")
+    assert "log-file one.log: expected {node} in it, for several nodes." in result.stderr
+
+
 def test_a_node_asks_all_layers(monkeypatch: pytest.MonkeyPatch) -> None:
     write('backups = 3\nbackup-hours = 1\nbooks = "x.csv"\n')
     monkeypatch.setenv("PYGMY_BACKUP_HOURS", "2")
@@ -291,8 +309,8 @@ def test_a_flag_of_a_node_can_be_given_several_times_if_the_setting_can(monkeypa
         role = Role.FRONTEND
 
     options = Options()
-    options.parseOptions(["--listen", "a", "--listen", "b", "--no-cache", "--cache"])
-    assert (options.settings["listen"], options.settings["cache"]) == (("a", "b"), True)
+    options.parseOptions(["--listen", "tcp:1", "--listen", "tcp:2", "--no-cache", "--cache"])
+    assert (options.settings["listen"], options.settings["cache"]) == (("tcp:1", "tcp:2"), True)
 
 
 # ---- the table
@@ -316,6 +334,16 @@ def test_every_setting_is_whole(one: Setting) -> None:
     known = {*main.commands, "pygmy"}
     assert one.commands <= known
     assert re.fullmatch(r"expected .*\.", _refusal(one))
+
+
+def test_the_page_about_settings_has_them_all() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "settings.md").read_text()
+    rows = re.findall(r"^\| `([a-z-]+)` \| [^|]+ \| ([^|]+) \| [^|]+ \|$", page, re.MULTILINE)
+    told = {key: default.replace("`", "") for key, default in rows}
+    assert list(told.items()) == [(one.key, one.shown_default) for one in TABLE]
+    example = "\n".join(re.findall(r"^    (#.*|[a-z-]+ = .*)$", page, re.MULTILINE))
+    write(example)
+    assert resolve(TABLE, {}, {})["log-format"] == "json"
 
 
 def test_every_command_takes_what_the_table_says() -> None:

@@ -1,5 +1,6 @@
 """How twistd starts a node: options, endpoints, .tac files, the pid file, the log, and errors in one line."""
 
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred, succeed
 from twisted.python import usage
 
+from pygmy.clock import boottime
 from pygmy.cluster import Node, Role, parse_cluster
 from pygmy.pidfile import AlreadyRunning, PidFile, running
 from pygmy.schedule import Schedule
@@ -103,16 +105,20 @@ def test_the_builder_gets_what_was_asked_for(tmp_path: Path) -> None:
     from twisted.internet import reactor  # noqa: TID251
 
     options = parsed(catalog, "--node=1", "--data", str(tmp_path), "--port", "tcp:0", "--books", "/books.csv")
+    before = boottime()
     process: Any = build(options, make_stub)
     made = process.node.made
     process.stopService()
     assert made.pop("reactor") is reactor
+    assert before <= made.pop("alone_since") <= boottime()
     assert made.pop("cluster") == options.cluster
     assert made == {
         "role": Role.CATALOG,
         "node": Node(Role.CATALOG, 1, "localhost", 5003),
         "data": str(tmp_path),
         "port": "tcp:0",
+        "tls": None,
+        "insecure": False,
         "books": "/books.csv",
         "backups": Schedule(),
     }
@@ -253,6 +259,30 @@ def test_a_daemon_logs_into_its_directory_only(tmp_path: Path) -> None:
     done = twistd(tmp_path, "pygmy-order", "--data", "data", "--port", "tcp:0:interface=127.0.0.1")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert {path.name for path in tmp_path.iterdir()} <= {"data"}
+
+
+def test_a_node_logs_json_to_stdout_alone_and_a_daemon_which_has_none_to_its_file(tmp_path: Path) -> None:
+    arguments = ["pygmy-order", "--data", "data", "--port", "tcp:0:interface=127.0.0.1", "--log-file", "-"]
+    arguments += ["--log-format", "json"]
+    log = tmp_path / "data" / "order-0" / "orders.log"
+    (tmp_path / "pygmy.toml").write_text("backups = 3\n")
+    shown = twistd(tmp_path, "--nodaemon", *arguments, PYGMY_QQQQQQQQQQQQQQ="secret")
+    assert (shown.returncode, shown.stderr, log.exists()) == (0, "", False)
+    told = {entry["message"]: entry for entry in map(json.loads, shown.stdout.splitlines())}
+    assert told[f"settings are in {tmp_path}/pygmy.toml"]["node"] == "order-0"
+    assert told["PYGMY_QQQQQQQQQQQQQQ is no setting of Pygmy."]["level"] == "warn"
+    assert any("Site starting on" in message for message in told)
+    daemon = twistd(tmp_path, *arguments)
+    assert (daemon.returncode, daemon.stdout, daemon.stderr) == (0, "", "")
+    assert any("Site starting on" in json.loads(line)["message"] for line in log.read_text().splitlines())
+
+
+def test_a_log_that_cannot_be_is_told_before_the_node_starts(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    options = parsed(catalog, "--data", str(tmp_path), "--log-file", str(tmp_path / "file" / "log"))
+    with pytest.raises(usage.UsageError, match=r"file.*: (Not a directory|File exists)"):
+        build(options, make_stub)
+    assert running(tmp_path / "catalog-0" / "twistd.pid") is None
 
 
 @pytest.mark.parametrize("arguments", [["--node", "7"], ["--nosuch"], ["--port", "nosuch:7"], ["--cluster", "/x"]])

@@ -1,6 +1,6 @@
 """Who is let in over TLS, who is not, and what each side then says; over real sockets."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import pytest_twisted
@@ -18,6 +18,7 @@ from pygmy.messages.internal import Invalidated, List, Listed
 from pygmy.peers import LinkDown, Links, get_json, http_client
 from pygmy.routes.table import table_route
 from pygmy.tls.contexts import NodesPolicy, ServerTLS
+from pygmy.tls.expiry import warn_of_expiry
 from pygmy.tls.places import ExposedError, beyond_loopback, check_places, encrypted, endpoint_from
 from pygmy.tls.seldom import MOST, Seldom
 from pygmy.web.app import make_app, root_resource
@@ -166,13 +167,13 @@ async def test_a_node_of_another_ca_is_refused_by_both_sides_and_named(net):
     assert (down.reason, down.sent) == ("tls", False)
     assert "it does not take our certificate" in down.detail
     assert await net.says("refused order-0 at 127.0.0.1 (tls): its certificate is not of our CA")
-    assert await net.says(f"no link to https://127.0.0.1:{server.port}/internal (tls): it does not take our cert")
+    assert await net.says(f"no link to catalog-0 at https://127.0.0.1:{server.port} (tls): it does not")
 
     wrong = await net.serve(credentials("catalog-0", "another"))
     down = await net.call(wrong, credentials("order-0"))
     assert (down.reason, down.sent, down.detail) == ("tls", False, "its certificate is not of our CA")
     assert await net.says(
-        f"no link to https://127.0.0.1:{wrong.port}/internal (tls): its certificate is not of our CA"
+        f"no link to catalog-0 at https://127.0.0.1:{wrong.port} (tls): its certificate is not of our CA"
     )
     assert await net.says("refused 127.0.0.1 (tls): it does not take our certificate (unknown ca)")
     assert server.received == wrong.received == []
@@ -188,6 +189,14 @@ async def test_a_certificate_that_has_expired_is_refused_by_both_sides(net):
     down = await net.call(late, credentials("order-0"))
     assert (down.reason, down.sent, down.detail) == ("tls", False, "its certificate has expired")
     assert await net.says("refused 127.0.0.1 (tls): it does not take our certificate (certificate expired)")
+
+
+@pytest_twisted.ensureDeferred
+async def test_while_one_ca_takes_the_place_of_another_nodes_of_both_hear_each_other(net):
+    both = credentials("order-0", "another").trusted + credentials().trusted
+    old, new = replace(credentials(), trusted=both), replace(credentials("order-0", "another"), trusted=both)
+    assert await net.call(await net.serve(old), new) == LISTED
+    assert await net.call(await net.serve(replace(new, node="order-0")), old, name="order-0") == LISTED
 
 
 @pytest_twisted.ensureDeferred
@@ -285,6 +294,17 @@ async def test_nobody_becomes_a_member_at_a_place_for_people(net, secrets):
 
 
 # ---- without sockets
+
+
+def test_a_node_says_in_time_that_its_certificate_expires(net):
+    own = credentials("order-0")
+    end = own.certificate.not_valid_after_utc
+    warn_of_expiry(own, end - timedelta(days=31))
+    assert net.lines == []
+    warn_of_expiry(own, end - timedelta(days=29))
+    assert net.lines == [
+        f"the certificate of order-0 expires on {end:%Y-%m-%d}: renew it by pygmy certs, and restart the nodes"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import msgspec
 import pytest
+from msgspec import Raw
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
@@ -25,6 +26,7 @@ from pygmy.web.site import BoundedSite
 
 SECRETS = Secrets("c" * 32, "a" * 32)
 LISTED = Listed((), False, None, 0.0)
+WAITING = {"catalog-1": [Raw(msgspec.json.encode(Invalidated(7)))]}
 
 
 class Node:
@@ -87,6 +89,22 @@ def test_messages_are_received_in_order_and_answered_204(node):
     _, channel = node.post(Envelope("catalog-1", (Invalidated(1), Invalidated(2))))
     assert node.received == [("catalog-1", Invalidated(1)), ("catalog-1", Invalidated(2))]
     assert b" 204 " in channel.transport.written.getvalue()
+
+
+def test_what_waits_for_the_sender_goes_with_the_answer(node):
+    for name, encoded in (("catalog-1", b'[{"type":"invalidated","number":7}]'), ("order-0", b"")):
+        node.resource = Internal(SECRETS, node.clock, node.receive, node.answer, WAITING.get)
+        _, channel = node.post(Envelope(name, (Invalidated(1),)))
+        head, _, body = channel.transport.written.getvalue().partition(b"\r\n\r\n")
+        assert (b" 200 " in head, body) == (name == "catalog-1", encoded)
+
+
+def test_nothing_goes_with_the_answers_to_calls(node):
+    node.resource = Internal(SECRETS, node.clock, node.receive, node.answer, WAITING.__getitem__)
+    _, channel = node.post(ask(1))
+    node.calls[1].callback(LISTED)
+    node.clock.advance(0)
+    assert lines(channel) == [Answer(1, LISTED)]
 
 
 def test_a_message_that_fails_does_not_stop_the_next(node, logged):

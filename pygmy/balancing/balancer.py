@@ -19,6 +19,7 @@ class Balancer:
 
     def __init__(self, tier: str, replicas: tuple[str, ...]) -> None:
         self.tier = tier
+        self.requests = 0  # that have been dealt out so far
         self._replicas = replicas
         self._turn = 0
         self._standing = dict.fromkeys(replicas, Standing.UNKNOWN)
@@ -27,6 +28,10 @@ class Balancer:
     def standing(self, replica: str) -> Standing:
         """What is known of it now."""
         return self._standing[replica]
+
+    def is_running(self, replica: str) -> bool:
+        """It serves."""
+        return self._standing[replica] is Standing.RUNNING
 
     def is_down(self, replica: str) -> bool:
         """It cannot be reached."""
@@ -61,11 +66,12 @@ class Balancer:
         """It cannot be reached; it is left out until it is heard of again."""
         self._mark(replica, Standing.DOWN, why)
 
-    def candidates(self) -> tuple[str, ...]:
+    def candidates(self, routine: bool = False) -> tuple[str, ...]:
         """Where to try one request: the replicas that serve, once each from this turn on, then the hopeful ones.
 
-        Raises a 503 Problem at once when none of them can be reached.
+        Nobody waits for a `routine` request. Raises a 503 Problem at once when none of them can be reached.
         """
+        self.requests += not routine
         ring = self._replicas[self._turn :] + self._replicas[: self._turn]
         running = [name for name in ring if self._standing[name] is Standing.RUNNING]
         hopeful = [name for name in ring if self._standing[name] in (Standing.SYNCING, Standing.UNKNOWN)]

@@ -40,8 +40,8 @@ class Patience(Struct, frozen=True):
 class Errand(Struct, frozen=True):
     """One request to be passed on.
 
-    `what` is how log lines call it (`GET /books/1`; "": not at all). `key`: a write's Idempotency-Key ("": a read,
-    which may be repeated freely). `departing()` is called right before each try.
+    `what` is how log lines call it (`GET /books/1`; "": it is routine, and not mentioned). `key`: a write's
+    Idempotency-Key ("": a read, which may be repeated freely). `departing()` is called right before each try.
     """
 
     what: str
@@ -183,7 +183,7 @@ class _Journey(Generic[AnswerT]):
     async def _round(self) -> Reply[AnswerT] | None:
         """One try at each candidate; None when none of them settled it."""
         try:
-            names = self._f.tier.candidates()
+            names = self._f.tier.candidates(routine=not self._errand.what)
         except Problem as problem:
             raise self._failed(problem) from None
         for place, name in enumerate(names):

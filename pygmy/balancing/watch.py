@@ -1,5 +1,6 @@
 """What a server hears of the nodes behind it: a heartbeat to each, whose answer decides where requests go."""
 
+import math
 from collections.abc import Callable, Mapping
 
 from msgspec import Struct
@@ -19,6 +20,7 @@ from pygmy.web.status import Health, NodeStatus, TierStatus
 
 log = Logger()
 RUNNING = "RUNNING"
+CALM_AFTER, CALM_INTERVAL = 30.0, 5.0  # seconds
 
 
 class Heard(Struct, frozen=True):
@@ -29,7 +31,11 @@ class Heard(Struct, frozen=True):
 
 
 class Heartbeats(Ticking):
-    """Asks every one of `nodes` for its /health each `interval` seconds; the answer decides where requests go."""
+    """Asks every one of `nodes` for its /health each `interval` seconds; the answer decides where requests go.
+
+    Once all of them serve, and for `CALM_AFTER` seconds no request has gone to any of them and nobody has wanted to
+    know how they are, it asks each `CALM_INTERVAL` seconds only.
+    """
 
     def __init__(
         self,
@@ -52,11 +58,18 @@ class Heartbeats(Ticking):
         self._timeout = max(2 * interval, 1.0)
         self._asking: set[str] = set()
         self._asked: set[str] = set()
+        self._wanted_at = now()
+        self._requests = 0
+        self._last = -math.inf
 
     @property
     def settled(self) -> bool:
         """Every node has been asked once, with or without an answer."""
         return len(self._asked) == len(self.nodes)
+
+    def want(self) -> None:
+        """Somebody wants to know how the nodes are, and may ask again soon."""
+        self._wanted_at = self._now()
 
     def status(self, node: Node) -> NodeStatus:
         """The node by its last answer; DOWN, and why, while it gives none."""
@@ -90,11 +103,21 @@ class Heartbeats(Ticking):
         return None if health.head is None or not heads else max(0, max(heads) - health.head)
 
     def _tick(self) -> None:
+        if self._calm() and self._now() < self._last + CALM_INTERVAL - self._interval / 2:
+            return
+        self._last = self._now()
         for node in self.nodes:
             if node.name not in self._asking:
                 self._asking.add(node.name)
                 asking = Deferred.fromCoroutine(self._ask(node))
                 asking.addErrback(lambda failure: log.failure("a heartbeat failed", failure))
+
+    def _calm(self) -> bool:
+        requests = sum(tier.requests for tier in self._tiers.values())
+        if requests != self._requests or not all(self._tiers[node.role].is_running(node.name) for node in self.nodes):
+            self._requests = requests
+            self.want()
+        return self._now() > self._wanted_at + CALM_AFTER
 
     async def _ask(self, node: Node) -> None:
         tier = self._tiers[node.role]

@@ -10,7 +10,7 @@ from twisted.internet.utils import getProcessOutputAndValue
 
 from pygmy.cli.calling import Settings
 from pygmy.cli.health import condition, pause
-from pygmy.cli.nodes import Store, is_here, load_store, nodes_here, port_trouble
+from pygmy.cli.nodes import Store, is_here, load_store, nodes_here, port_trouble, shared_log
 from pygmy.cli.options import settings_of
 from pygmy.cli.reacting import react
 from pygmy.cli.terminal import printable, say, tell
@@ -32,6 +32,8 @@ def start(settings: Settings, nodes: tuple[str, ...]) -> None:
     away = [node for node in chosen if not is_here(node)]
     if away:
         raise click.UsageError(f"{away[0].name} runs on {away[0].host}: start it there.")
+    if (trouble := shared_log(store, chosen)) is not None:
+        raise click.UsageError(trouble)
     _each(chosen, lambda reactor, node: start_node(reactor, store, node))
 
 

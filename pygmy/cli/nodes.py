@@ -1,6 +1,7 @@
 """Nodes on this machine: which there are, how each is started, whether its port is free, what its log says."""
 
 import errno
+import os
 import shlex
 import socket
 import sys
@@ -25,8 +26,8 @@ PLACES = ("config", "cluster", "data")  # which store it is
 class Store(Struct, frozen=True):
     """A cluster and where its data is, and how its nodes are to be started.
 
-    `flags`: the settings that were given as options; `settings_file`: the pygmy.toml that was read;
-    `ca`: the file that says which certificates are believed, "" where nodes speak no TLS.
+    `flags`: the settings that were given as options; `settings_file`: the pygmy.toml that was read; `log_file`: the
+    setting `log-file`; `ca`: the file that says which certificates are believed, "" where nodes speak no TLS.
     """
 
     cluster: Cluster
@@ -34,6 +35,7 @@ class Store(Struct, frozen=True):
     data: Path
     flags: Flags = {}
     settings_file: Path | None = None
+    log_file: str | None = None
     ca: str = ""
 
     def command(self, node: Node, *, daemon: bool) -> list[str]:
@@ -66,13 +68,13 @@ class Store(Struct, frozen=True):
 
     def log(self, node: Node) -> Path:
         """The node's log."""
-        return log_path(self.data, node.name)
+        return log_path(self.data, node.name, self.log_file)
 
     def last_lines(self, node: Node, since: int = 0) -> list[str]:
         """The end of the node's log, as far as it was written after its first `since` bytes."""
         try:
             with self.log(node).open("rb") as file:
-                file.seek(since)
+                file.seek(since if since <= os.fstat(file.fileno()).st_size else 0)  # else turned over meanwhile
                 return file.read().decode("utf-8", "replace").splitlines()[-LAST_LINES:]
         except OSError:
             return []
@@ -93,7 +95,8 @@ def load_store(settings: Settings) -> Store:
     ca = _ca(values, data)
     if ca:
         cluster = cluster.secured()
-    return Store(cluster, values["cluster"], data, settings.flags, values.file, ca)
+    log_file = values["log-file"] if "log-file" in values.all else None
+    return Store(cluster, values["cluster"], data, settings.flags, values.file, log_file, ca)
 
 
 def _ca(values: Values, data: Path) -> str:
@@ -116,6 +119,13 @@ def _words(setting: Setting, written: Written) -> Iterator[str]:
     for text in (written,) if isinstance(written, str) else written:
         is_path = setting.path and text and text not in setting.words
         yield from (setting.flag(), str(Path(text).absolute()) if is_path else text)
+
+
+def shared_log(store: Store, nodes: Sequence[Node]) -> str | None:
+    """Why these nodes cannot all be started: they would log into one file, and each turn it over. None: they can."""
+    if len({store.log(node) for node in nodes}) == len(nodes):
+        return None
+    return f"log-file {printable(str(store.log_file))}: expected {{node}} in it, for several nodes."
 
 
 def is_here(node: Node) -> bool:

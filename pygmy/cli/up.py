@@ -19,7 +19,7 @@ from pygmy.cli.calling import Settings
 from pygmy.cli.children import Child, kill, spawn, stop
 from pygmy.cli.following import Follower
 from pygmy.cli.health import HEALTHY, condition, pause
-from pygmy.cli.nodes import Store, load_store, names, nodes_here, port_trouble
+from pygmy.cli.nodes import Store, load_store, names, nodes_here, port_trouble, shared_log
 from pygmy.cli.options import settings_of
 from pygmy.cli.terminal import COLOURS, paint, printable, say, tell
 from pygmy.cluster import Node, Role
@@ -49,7 +49,9 @@ def up(settings: Settings, docker: bool) -> None:
 
 
 def obstacle(store: Store, nodes: Sequence[Node]) -> str | None:
-    """Why these nodes cannot be started here: they run already, or ports are taken."""
+    """Why these nodes cannot be started here: they run already, would share a log, or ports are taken."""
+    if (trouble := shared_log(store, nodes)) is not None:
+        return trouble
     alive = [node for node in nodes if store.process(node) is not None]
     if len(alive) == len(nodes):
         url = front_ends(store, nodes)[0].url

@@ -123,7 +123,7 @@ class Driver:
         self._busy = False
         self._ticket = 0
         self._told = ""  # why this node does not serve, as last logged
-        self._granted: dict[str, int] = {}  # by node, the epoch of the last grant sent
+        self._beaten: dict[tuple[str, type], int] = {}  # by node, the epochs of the last heartbeat and grant sent
         self._asked: dict[int, _Asked] = {}
         self._closing: list[tuple[frozenset[int], Deferred[None]]] = []
         self._closed = False
@@ -360,17 +360,23 @@ class Driver:
 
     def _send(self, effect: Send) -> None:
         match effect.message:
-            case Heartbeat():
-                self._links.tell(effect.to, effect.message, heartbeat=True)
-            case Grant(epoch=epoch):
-                # It rides with this node's own next heartbeat: a lease counts from the other one's, in any case.
-                # But nobody can read before the first one of an epoch.
-                first = any(self._granted.get(name) != epoch for name in effect.to)
-                self._granted.update(dict.fromkeys(effect.to, epoch))
-                within = 0.0 if first else self._timing.heartbeat
-                self._links.tell(effect.to, effect.message, heartbeat=True, within=within)
+            case Heartbeat() | Grant():
+                for name in effect.to:
+                    self._send_beat(name, effect.message)
             case _:
                 self._links.tell(effect.to, effect.message)
+
+    def _send_beat(self, name: str, message: Heartbeat | Grant) -> None:
+        """One request brings most of a pair's heartbeats and grants: that of the node whose name is the first.
+
+        The other one's go with its answer, and grants with the heartbeats: a lease counts from the sending of the
+        heartbeat in any case. But nobody can read before the first ones of an epoch: they go at once.
+        """
+        first = self._beaten.get((name, type(message))) != message.epoch
+        self._beaten[name, type(message)] = message.epoch
+        asks = isinstance(message, Heartbeat) and self._place.me < name
+        within = 0.0 if first or asks else self._timing.heartbeat
+        self._links.tell((name,), message, heartbeat=True, within=within)
 
     def _commit(self, effect: StoreEffect) -> None:
         """P6 (and P5 at the owner): commit, invalidate, acknowledge."""

@@ -1,7 +1,7 @@
 """What nodes of different tiers say to each other, and the envelope that every node-to-node message travels in.
 
-An envelope carries one-way messages and calls. The reply is 204 when there were no calls, else one JSON line per
-answer, each as soon as it is known, in any order.
+An envelope carries one-way messages and calls. The reply to calls is one JSON line per answer, each as soon as it
+is known, in any order. Without calls it is 204, or a JSON list of one-way messages that ride along.
 """
 
 from typing import Any

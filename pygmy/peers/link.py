@@ -4,6 +4,7 @@ A request carries one-way messages and calls; its answers stream back one by one
 one delays no other.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable
 
@@ -15,6 +16,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
+from twisted.web.iweb import IResponse
 
 from pygmy.errors import Problem, overloaded
 from pygmy.messages.internal import Answer, AnswerBody, Call, CallBody, OneWay, OutgoingEnvelope, Refused
@@ -25,6 +27,7 @@ log = Logger()
 
 _ENCODER = msgspec.json.Encoder()
 _ANSWERS = msgspec.json.Decoder(Answer)
+_RIDERS = msgspec.json.Decoder(tuple[OneWay, ...])
 
 
 def encode(message: OneWay) -> Raw:
@@ -51,9 +54,11 @@ class Link:
     `width` requests may be out; what comes meanwhile gathers. A request that has been out for `SLOW` seconds gives
     its place to another (up to `width * MOST`), so that calls which take their time do not hold up the rest.
     `limit` bounds what waits: then calls are refused as overloaded, and the oldest message makes room for the newest
-    (what is repeated supersedes). `patience` bounds a request without calls, in seconds.
+    (what is repeated supersedes). `patience` bounds a request without calls, in seconds. `name`: how log lines call
+    the node.
     """
 
+    SOUND = 1.0
     SLOW = 0.2
     MOST = 8
     ITEMS = 512
@@ -70,14 +75,19 @@ class Link:
         width: int = 2,
         limit: int = 10_000,
         patience: float = 3.0,
+        name: str = "",
+        arrived: Callable[[OneWay], None] = lambda message: None,
     ) -> None:
         self._url = AsciiUrl.from_text(f"{url}/internal")
+        self._whom = f"{name} at {url}" if name else url
         self._sender = sender
         self._client = client
         self._clock = clock
         self._width = width
         self._limit = limit
         self._patience = patience
+        self._arrived = arrived
+        self._sound_until = -math.inf
         self._headers = Headers(
             {b"Authorization": [b"Bearer " + secret.encode("ascii")], b"Content-Type": [b"application/json"]}
         )
@@ -96,17 +106,28 @@ class Link:
     def send(self, message: OneWay | Raw, within: float = 0.0) -> None:
         """Send one way. Lost if its request fails or the queue is full: the protocol repeats.
 
-        A message that may wait rides along with the next one that may not; alone it goes after `within` seconds.
+        A message that may wait goes along with the next one that may not, or with the answer to a request from there
+        (`take`); alone it goes after `within` seconds. It waits only while a request of this link's own got through
+        not longer than `SOUND` ago: a node whose requests do not get through must not be heard by its answers alone.
         """
         if self._closed:
             return
         if len(self._messages) >= self._limit:
             self._messages.popleft()
         self._messages.append(message if isinstance(message, Raw) else encode(message))
-        if within:
+        if within and self._clock.seconds() < self._sound_until:
             self._gather_later(within)
         else:
             self._gather()
+
+    def take(self) -> list[Raw]:
+        """The messages that wait for company, while no request is about to bring them."""
+        if self._later is None or self._urgent:
+            return []
+        self._forget_later()
+        messages = list(self._messages)
+        self._messages.clear()
+        return messages
 
     def call(self, body: CallBody, request_id: str, timeout: float) -> "Deferred[AnswerBody]":
         """Ask. Fails with the Problem that the other side refused with, LinkDown, or overloaded (nothing sent).
@@ -205,7 +226,8 @@ class Link:
         longest = max((call.timeout for call in calls.values()), default=0.0) + 1.0
         place = _Place(self)
         slow = self._clock.callLater(self.SLOW, place.leave)
-        exchange = bounded(Deferred.fromCoroutine(self._exchange(body)), max(self._patience, longest), self._clock)
+        exchanging = Deferred.fromCoroutine(self._exchange(body, bool(calls)))
+        exchange = bounded(exchanging, max(self._patience, longest), self._clock)
         self._exchanges.add(exchange)
 
         def ended(result: Failure | None) -> None:
@@ -217,17 +239,32 @@ class Link:
 
         exchange.addBoth(ended).addErrback(lambda failure: log.failure("a link failed", failure))
 
-    async def _exchange(self, body: bytes) -> None:
+    async def _exchange(self, body: bytes, calls: bool) -> None:
         response = await self._client.post(
             self._url, headers=self._headers, data=body, unbuffered=True, allow_redirects=False
         )
+        if response.code in (200, 204):
+            self._sound_until = self._clock.seconds() + self.SOUND
         if response.code == 204:
             return
         if response.code != 200:
             await read_body(response, lambda _: None)
             # Only a 5xx of its own making can come after a server has begun to act on an envelope.
             raise LinkDown(f"http-{response.code}", sent=response.code >= 500 and response.code != 503)
-        await read_body(response, _Lines(self._answered).received)
+        if calls:
+            await read_body(response, _Lines(self._answered).received)
+        else:
+            await self._read_riders(response)
+
+    async def _read_riders(self, response: IResponse) -> None:
+        parts: list[bytes] = []
+        await read_body(response, parts.append)
+        try:
+            messages = _RIDERS.decode(b"".join(parts))
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise LinkDown("garbled", sent=True) from None
+        for message in messages:
+            self._arrived(message)
 
     def _ended(self, calls: Iterable[int], result: Failure | None) -> None:
         """Whatever has no answer now gets none."""
@@ -240,7 +277,7 @@ class Link:
     def _complain(self, down: LinkDown) -> None:
         """Of what does not get better by itself, once in a while: the messages that it keeps back are many."""
         if down.reason == "tls" and self._seldom(down.reason):
-            log.warn("no link to {url} (tls): {why}", url=self._url.to_text(), why=down.detail)
+            log.warn("no link to {whom} (tls): {why}", whom=self._whom, why=down.detail)
         elif down.reason.startswith("http-") and self._seldom(down.reason):
             log.error("{url} answered {reason}", url=self._url.to_text(), reason=down.reason)
 

@@ -1,6 +1,7 @@
 """All links of a node."""
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from msgspec import Raw
@@ -18,7 +19,8 @@ class Links:
     """All links of a node, by the other node's name: for messages and calls, and a lane for heartbeats.
 
     Heartbeats have connections of their own and wait behind nothing; of those that a stuck peer has not taken, only
-    the newest few are kept. What a node tells itself gets to `deliver` in a later turn of the reactor.
+    the newest few are kept. What a node tells itself gets to `deliver` in a later turn of the reactor, and so do
+    the messages that come with answers.
     """
 
     deliver: Callable[[str, OneWay], None] | None = None
@@ -38,7 +40,18 @@ class Links:
     ) -> None:
         def lane(client: HTTPClient, width: int, limit: int, patience: float) -> dict[str, Link]:
             return {
-                name: Link(url, sender, secret, client, clock, width=width, limit=limit, patience=patience)
+                name: Link(
+                    url,
+                    sender,
+                    secret,
+                    client,
+                    clock,
+                    width=width,
+                    limit=limit,
+                    patience=patience,
+                    name=name,
+                    arrived=partial(self._deliver, name),
+                )
                 for name, url in urls.items()
             }
 
@@ -88,11 +101,15 @@ class Links:
                 encoded = encoded or encode(message)
                 lane[name].send(encoded, within)
             elif name == self._me:
-                self._clock.callLater(0, self._deliver, message)
+                self._clock.callLater(0, self._deliver, name, message)
 
-    def _deliver(self, message: OneWay) -> None:
+    def riders(self, name: str) -> list[Raw]:
+        """The heartbeats that may go with an answer to this node."""
+        return self._heartbeats[name].take() if name in self._heartbeats else []
+
+    def _deliver(self, sender: str, message: OneWay) -> None:
         if self.deliver is not None:
-            self.deliver(self._me, message)
+            self.deliver(sender, message)
 
     def call(self, name: str, body: CallBody, request_id: str, timeout: float) -> "Deferred[AnswerBody]":
         """As `Link.call`."""

@@ -2,12 +2,15 @@
 
 import math
 import os
+from collections.abc import Callable
 
 YES = ("yes", "true", "on", "1")
 OFF = "off"
 NO = ("no", "false", "off", "0")
 FRONT_END_PORT = 5002
 MOST_SECONDS = 3600
+LEAST_MEGABYTES, MOST_MEGABYTES = 0.1, 1_000_000
+MOST_LOGS = 1000
 
 
 def text_from(text: str) -> str:
@@ -61,6 +64,36 @@ def seconds_from(text: str) -> float:
     if not 0 < seconds <= MOST_SECONDS:
         raise ValueError(f"expected seconds, more than 0, at most {MOST_SECONDS}.")
     return seconds
+
+
+def one_of(*words: str) -> Callable[[str], str]:
+    """Parses one of these words."""
+
+    def word_from(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"expected {' or '.join(words)}.")
+        return text
+
+    return word_from
+
+
+def megabytes_from(text: str) -> float:
+    """A size to keep below, or 0 for none."""
+    try:
+        size = float(text)
+    except ValueError:
+        size = math.nan
+    if size != 0 and not LEAST_MEGABYTES <= size <= MOST_MEGABYTES:
+        raise ValueError(f"expected megabytes, {LEAST_MEGABYTES} to {MOST_MEGABYTES}, or 0 for no limit.")
+    return size
+
+
+def logs_kept_from(text: str) -> int:
+    """How many old logs stay."""
+    kept = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+    if not 1 <= kept <= MOST_LOGS:
+        raise ValueError(f"expected how many old logs are kept, 1 to {MOST_LOGS}.")
+    return kept
 
 
 def server_from(text: str) -> str:

@@ -10,13 +10,16 @@ from typing import Any
 from msgspec import Struct
 
 from pygmy.cluster import Role
-from pygmy.datadir import DEFAULT
+from pygmy.datadir import DEFAULT, STDOUT
 from pygmy.schedule import Schedule, hours_from, kept_from
 from pygmy.settings.parsing import (
     OFF,
     directory_from,
     endpoint_from,
     folder_from,
+    logs_kept_from,
+    megabytes_from,
+    one_of,
     path_from,
     seconds_from,
     server_from,
@@ -25,6 +28,7 @@ from pygmy.settings.parsing import (
 )
 
 PYGMY = "pygmy"  # the options that stand before the command
+FORMATS = ("text", "json")  # what pygmy.logs knows
 CONFIG = "config"  # the command that shows every setting, and so takes every one
 
 Written = str | bool | tuple[str, ...]  # a setting as it is given: its text, whether it is on, or every text of it
@@ -162,6 +166,29 @@ TABLE: tuple[Setting, ...] = (
         roles=FRONTENDS,
         unset="none",
         many=True,
+    ),
+    Setting(
+        *("log-format", one_of(*FORMATS), "text", "How nodes log: lines for people (text), or JSON.", "FORMAT"),
+        commands=OPENING,
+        roles=NODES,
+    ),
+    Setting(
+        *("log-file", path_from, None, "Where a node logs; {node} stands for its name; -: stdout.", "FILE"),
+        commands=OPENING,
+        roles=NODES,
+        unset="DATA/<node>/*.log",
+        path=True,
+        words=(STDOUT,),
+    ),
+    Setting(
+        *("log-max-mb", megabytes_from, "100", "Megabytes at which a log is turned over; 0: never.", "MB"),
+        commands=OPENING,
+        roles=NODES,
+    ),
+    Setting(
+        *("log-keep", logs_kept_from, "5", "How many logs that were turned over are kept.", "N"),
+        commands=OPENING,
+        roles=NODES,
     ),
     Setting(
         *("frontend-server", server_from, "localhost:5002", "The front end to talk to.", "HOST[:PORT]"),

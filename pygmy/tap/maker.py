@@ -7,13 +7,14 @@ from twisted.application.service import Application, IService
 from twisted.logger import Logger
 from twisted.python import usage
 
-from pygmy.clock import count_steadily
+from pygmy.clock import boottime, count_steadily, sleep_through_cancelled
 from pygmy.cluster import Role
 from pygmy.datadir import pid_path
 from pygmy.errors import Problem
 from pygmy.pidfile import PidFile
 from pygmy.schedule import Schedule
 from pygmy.settings import Values
+from pygmy.tap.logging import plan_of
 from pygmy.tap.options import NodeOptions, describe, one_line
 from pygmy.tap.process import NodeProcess
 
@@ -37,15 +38,19 @@ def build(options: NodeOptions, build_node: BuildNode | None = None) -> IService
     from twisted.internet import reactor  # noqa: TID251
 
     count_steadily(reactor)
+    sleep_through_cancelled(reactor)
     _tell(options.settings)
-    if build_node is None:
-        from pygmy.node import make_node
-
-        build_node = make_node
     try:
         pid_file = PidFile(pid_path(options.data, options.node.name))
     except OSError as error:
         raise usage.UsageError(describe(error)) from None
+    # No other process is this node any more. A replica waits until nothing that an earlier one has said still holds,
+    # and loading the rest of the program takes a part of that time.
+    alone_since = boottime()
+    if build_node is None:
+        from pygmy.node import make_node
+
+        build_node = make_node
     try:
         node = build_node(
             role=options.role,
@@ -55,10 +60,11 @@ def build(options: NodeOptions, build_node: BuildNode | None = None) -> IService
             port=options.port,
             tls=options.tls,
             insecure=options.settings["insecure-network"],
+            alone_since=alone_since,
             **special(options),
             reactor=reactor,
         )
-        return NodeProcess(node, options.node, options.data, pid_file, reactor)
+        return NodeProcess(node, options.node.name, pid_file, plan_of(options), reactor)
     except (OSError, ValueError, Problem) as error:
         pid_file.release()
         raise usage.UsageError(describe(error)) from None

@@ -4,7 +4,6 @@ import os
 import stat
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO, cast
 
@@ -14,11 +13,10 @@ from twisted.internet.error import CannotListenError
 from twisted.logger import ILogObserver, globalLogPublisher
 from twisted.python.components import Componentized
 
-from pygmy.cluster import Node
-from pygmy.datadir import log_path
 from pygmy.errors import Problem
 from pygmy.logs import file_observer, stream_observer
 from pygmy.pidfile import PidFile
+from pygmy.tap.logging import LogPlan, on_hangup
 from pygmy.tap.options import describe
 
 
@@ -30,16 +28,19 @@ class NodeProcess(MultiService):
     """One node with its log and pid file.
 
     Given an application as parent, it becomes its log observer: twistd then writes no ./twistd.log, whether it was
-    started by name or by a .tac file, as a daemon or not. What is not sent to /dev/null also gets the log on stdout.
+    started by name or by a .tac file, as a daemon or not. What is not sent to /dev/null also gets the log on stdout;
+    told to log there alone, it does. SIGHUP has it open its file again.
     """
 
-    def __init__(self, service: IService, node: Node, data: Path, pid_file: PidFile, clock: Any) -> None:
+    def __init__(self, service: IService, name: str, pid_file: PidFile, plan: LogPlan, reactor: Any) -> None:
         super().__init__()
         self.node = service
         self._pid_file = pid_file
         self._stdout = sys.stdout
-        self._log = file_observer(str(log_path(data, node.name)), clock)
-        self._name = node.name
+        self._plan = plan
+        self._log = file_observer(str(plan.path), reactor, plan.form, plan.rotation)
+        self._reactor = reactor
+        self._name = name
 
     def setServiceParent(self, parent: Any) -> None:
         """Join the application and take over its log."""
@@ -50,11 +51,20 @@ class NodeProcess(MultiService):
     def privilegedStartService(self) -> None:
         """Record the process (by now it is a daemon, if it is to be one) and open its ports."""
         self._pid_file.write()
-        if not _is_null(self._stdout):
-            globalLogPublisher.addObserver(cast(ILogObserver, stream_observer(self._stdout)))
-        self._log.startService()
+        self._start_log()
         self._or_one_line(super().privilegedStartService)
         self._or_one_line(self.node.privilegedStartService)
+
+    def _start_log(self) -> None:
+        """By now it is known whether stdout leads anywhere: a daemon's does not."""
+        if not _is_null(self._stdout):
+            if self._plan.to_stdout:
+                self._log.divert(self._stdout.fileno())
+            else:
+                observer = stream_observer(self._stdout, self._plan.form)
+                globalLogPublisher.addObserver(cast(ILogObserver, observer))
+        self._log.startService()
+        on_hangup(self._reactor, self._log.reopen)
 
     def startService(self) -> None:
         """Start the node."""

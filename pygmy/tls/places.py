@@ -20,7 +20,7 @@ def endpoint_from(text: str) -> str:
         serverFromString(None, text)
     except Exception as error:  # whatever its readers, and the files that it names, come up with
         said = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"expected an endpoint such as tcp:8080 or ssl:443:privateKey=FILE: {said}") from None
+        raise ValueError(f"expected an endpoint such as tcp:8080 or ssl:443:privateKey=FILE ({said}).") from None
     return text
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import msgspec
+from msgspec import Raw
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -23,6 +24,7 @@ log = Logger()
 
 Receive = Callable[[str, OneWay], None]
 Answerer = Callable[[str, Call], "Deferred[AnswerBody]"]
+Riders = Callable[[str], list[Raw]]
 
 _DECODER = msgspec.json.Decoder(Envelope)
 _ENCODER = msgspec.json.Encoder()
@@ -31,20 +33,28 @@ _ENCODER = msgspec.json.Encoder()
 class Internal(Resource):
     """One-way messages go to `receive(sender, message)` in order, then calls to `answer(sender, call)`.
 
-    204 when there are no calls, else an NDJSON line per `Answer`, each as soon as it is known. A `Problem`
-    from `answer` becomes `Refused`; any other failure is logged and becomes `Refused` 500, outcome unknown.
-    A client that goes away does not cancel the work.
+    Then an NDJSON line per `Answer`, each as soon as it is known. A `Problem` from `answer` becomes `Refused`; any
+    other failure is logged and becomes `Refused` 500, outcome unknown. A client that goes away does not cancel the
+    work. When there are no calls, what `riders(sender)` returns goes with the answer, if anything; else it is 204.
     """
 
     isLeaf = True
 
-    def __init__(self, secrets: Secrets, clock: IReactorTime, receive: Receive, answer: Answerer) -> None:
+    def __init__(
+        self,
+        secrets: Secrets,
+        clock: IReactorTime,
+        receive: Receive,
+        answer: Answerer,
+        riders: Riders = lambda sender: [],
+    ) -> None:
         super().__init__()
         self._secrets = secrets
         self._clock = clock
         self._receive = receive
         self._answer = answer
         self._refusals = Refusals(clock.seconds)
+        self._riders = riders
 
     def render(self, request: IRequest) -> Any:
         """twisted.web's way in."""
@@ -57,7 +67,8 @@ class Internal(Resource):
         for message in envelope.messages:
             self._received(envelope.sender, message)
         if not envelope.calls:
-            return write_bytes(request, 204, b"")
+            riders = self._riders(envelope.sender)
+            return write_bytes(request, 200, _ENCODER.encode(riders)) if riders else write_bytes(request, 204, b"")
         reply = _Reply(request, self._clock, len(envelope.calls))
         for call in envelope.calls:
             self._called(envelope.sender, call, reply)

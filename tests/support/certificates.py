@@ -20,11 +20,16 @@ CLUSTER = parse_cluster(DEFAULT)
 @cache
 def credentials(node: str = "catalog-0", ca: str = "ours", expired: bool = False) -> Credentials:
     """The node's, of the CA of this name; expired ones are of the same CA."""
-    folder = Path(_folder(ca).name)
+    folder = folder_of(ca)
     trusted = load_certificates(folder / "ca.pem")
     if expired:
         folder = Path(_expired(ca).name)
     return Credentials(node, load_certificates(folder / f"{node}.pem")[0], load_key(folder / f"{node}.key"), trusted)
+
+
+def folder_of(ca: str = "ours") -> Path:
+    """Where the certificates of this CA are."""
+    return Path(_folder(ca).name)
 
 
 @cache
@@ -39,7 +44,7 @@ def _expired(ca: str) -> "TemporaryDirectory[str]":
     folder = TemporaryDirectory()
     for name in ("ca.pem", "ca.key"):
         copy = Path(folder.name) / name
-        copy.write_bytes((Path(_folder(ca).name) / name).read_bytes())
+        copy.write_bytes((folder_of(ca) / name).read_bytes())
         copy.chmod(0o600)
     make_certificates(Path(folder.name), CLUSTER, days=1, now=lambda: datetime.now(UTC) - timedelta(days=3))
     return folder
@@ -48,5 +53,5 @@ def _expired(ca: str) -> "TemporaryDirectory[str]":
 @cache
 def anybody(ca: str = "ours") -> Any:
     """The client's side of a person, who trusts the CA and shows no certificate."""
-    pem = (Path(_folder(ca).name) / "ca.pem").read_bytes()
+    pem = (folder_of(ca) / "ca.pem").read_bytes()
     return optionsForClientTLS("localhost", trustRootFromCertificates([TwistedCertificate.loadPEM(pem)]))

@@ -181,7 +181,9 @@ class ScatteredStore(Processes):
     ) -> None:
         self.hosts = Hosts(catalogs + orders + frontends)
         try:
-            super().__init__(directory, catalogs=catalogs, orders=orders, frontends=frontends, **options)
+            super().__init__(
+                directory, catalogs=catalogs, orders=orders, frontends=frontends, insecure=True, **options
+            )
         except BaseException:
             self.hosts.close()
             raise

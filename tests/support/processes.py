@@ -12,6 +12,7 @@ import random
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -25,6 +26,7 @@ from typing import Any, NamedTuple, TypeVar
 from pygmy.cli.nodes import Store
 from pygmy.cluster import Node, Role, load_cluster
 from pygmy.datadir import log_path
+from pygmy.tls.certificates import make_certificates
 
 T = TypeVar("T")
 
@@ -73,10 +75,18 @@ def address(node: Node) -> tuple[str, int]:
 
 
 def ask(
-    node: Node, method: str, path: str, body: object = None, headers: Headers | None = None, timeout: float = LONGEST
+    node: Node,
+    method: str,
+    path: str,
+    body: object = None,
+    headers: Headers | None = None,
+    timeout: float = LONGEST,
+    trust: ssl.SSLContext | None = None,
 ) -> Reply:
     """One request on a connection of its own. `body`: bytes as they are, anything else as JSON."""
     connection = http.client.HTTPConnection(*address(node), timeout=timeout)
+    if trust is not None:
+        connection = http.client.HTTPSConnection(*address(node), timeout=timeout, context=trust)
     try:
         connection.request(method, path, *_encoded(body, headers))
         response = connection.getresponse()
@@ -175,6 +185,8 @@ class Processes:
         frontends: int = 1,
         cache: bool = True,
         books: Sequence[Mapping[str, object]] | None = None,
+        insecure: bool = False,
+        tls: bool = False,
     ) -> None:
         self.directory = directory
         self.data = directory / "data"
@@ -187,7 +199,17 @@ class Processes:
             stock = directory / "books.json"
             stock.write_text(json.dumps(books))
             flags["books"] = str(stock)
+        if insecure:
+            flags["insecure-network"] = True
         self.cluster = load_cluster(str(self.file))
+        self.tls = directory / "tls"
+        self.trust: ssl.SSLContext | None = None
+        if tls:
+            flags["tls"] = str(self.tls)
+            self.cluster = self.cluster.secured()
+            make_certificates(self.tls, self.cluster)
+            self.trust = ssl.create_default_context(cafile=str(self.tls / "ca.pem"))
+            self.trust.load_cert_chain(self.tls / "catalog-0.pem", self.tls / "catalog-0.key")
         self.store = Store(self.cluster, str(self.file), self.data, flags)
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._frozen: set[str] = set()
@@ -370,7 +392,7 @@ class Processes:
     ) -> Reply:
         """One request of a client that is next to the node."""
         with self.inside(name):
-            return ask(self.node(name), method, path, body, headers, timeout)
+            return ask(self.node(name), method, path, body, headers, timeout, self.trust)
 
     def get(self, name: str, path: str, headers: Headers | None = None, timeout: float = LONGEST) -> Reply:
         return self.ask(name, "GET", path, None, headers, timeout)
