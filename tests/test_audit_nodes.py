@@ -242,6 +242,12 @@ def test_a_store_of_processes_is_audited_as_it_runs_and_after_it_was_killed(tmp_
         assert [line.partition(": ")[0] for line in lines[:4]] == ["order-0", "order-1", "catalog-0", "catalog-1"]
         assert all(": sound: " in line for line in lines[:4])
         assert "8 sold" in lines[2]
+        secret = store.data / "cluster.secret"
+        secret.rename(secret.with_suffix(".aside"))
+        admins = run(store, store.node("frontend-0").url)  # with DIR/admin.token
+        secret.with_suffix(".aside").rename(secret)
+        assert admins.returncode == 0, admins.stdout + admins.stderr
+        assert admins.stdout.count("only the cluster secret shows them") == 4
         files = run(store, store.data)
         assert files.returncode == 2
         assert files.stderr.count("is in use by process") == 4

@@ -119,7 +119,7 @@ def test_front_ends_are_published_where_the_cluster_file_has_them() -> None:
     assert services["frontend-0"]["ports"] == ["127.0.0.1:7000:5002"]
     assert services["frontend-1"]["ports"] == ["127.0.0.1:7003:5005"]
     assert "ports" not in services["catalog-0"]
-    assert services["order-0"]["environment"] == {"PYGMY_CACHE": "no"}
+    assert services["order-0"]["environment"] == {"PYGMY_LOG_FILE": "-", "PYGMY_CACHE": "no"}
     assert "build" not in services["setup"]
 
 
@@ -311,7 +311,7 @@ def test_up_docker_opens_waits_follows_and_closes(tmp_path: Path, number: signal
         "pygmy-my-shop: down",
     ]
     said = json.loads(fake.program.with_name("docker.file").read_text())
-    assert said["services"]["frontend-0"]["environment"] == {"PYGMY_CACHE": "no"}
+    assert said["services"]["frontend-0"]["environment"] == {"PYGMY_LOG_FILE": "-", "PYGMY_CACHE": "no"}
     assert said["services"]["setup"]["build"]["context"] == str(PROJECT)
 
 

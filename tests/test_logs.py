@@ -282,6 +282,13 @@ def test_a_log_that_is_too_large_at_the_start_is_turned_over_and_a_long_line_is_
     assert [len((tmp_path / name).read_text().splitlines()) for name in ("log.2", "log.1", "log")] == [50, 1, 1]
 
 
+def test_an_empty_log_is_not_turned_over(tmp_path: Path) -> None:
+    log, observer = turned(tmp_path / "log", 100, 3)
+    log.warn("y" * 500)
+    observer.stopService()
+    assert os.listdir(tmp_path) == ["log"]
+
+
 def test_a_log_that_cannot_be_turned_over_grows_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")

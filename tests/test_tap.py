@@ -277,10 +277,12 @@ def test_a_node_logs_json_to_stdout_alone_and_a_daemon_which_has_none_to_its_fil
     assert any("Site starting on" in json.loads(line)["message"] for line in log.read_text().splitlines())
 
 
-def test_a_log_that_cannot_be_is_told_before_the_node_starts(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["file/log", "directory"])
+def test_a_log_that_cannot_be_is_told_before_the_node_starts(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").touch()
-    options = parsed(catalog, "--data", str(tmp_path), "--log-file", str(tmp_path / "file" / "log"))
-    with pytest.raises(usage.UsageError, match=r"file.*: (Not a directory|File exists)"):
+    (tmp_path / "directory").mkdir()
+    options = parsed(catalog, "--data", str(tmp_path), "--log-file", str(tmp_path / name))
+    with pytest.raises(usage.UsageError, match=r"/(file|directory): (Not a directory|File exists|Is a directory)"):
         build(options, make_stub)
     assert running(tmp_path / "catalog-0" / "twistd.pid") is None
 

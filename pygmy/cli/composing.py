@@ -72,6 +72,7 @@ def _node(node: Node, outside: Node, image: str, environment: Mapping[str, str])
         "command": [node.name],
         "depends_on": {SETUP: {"condition": "service_completed_successfully"}},
         "networks": ["store"],
+        "environment": {"PYGMY_LOG_FILE": "-", **environment},
         "restart": "unless-stopped",
         "stop_grace_period": "30s",
         "read_only": True,
@@ -81,6 +82,4 @@ def _node(node: Node, outside: Node, image: str, environment: Mapping[str, str])
     }
     if node.role is Role.FRONTEND:
         service["ports"] = [f"127.0.0.1:{outside.port}:{node.port}"]
-    if environment:
-        service["environment"] = dict(environment)
     return service

@@ -22,7 +22,7 @@ from pygmy.settings import Layer, Values, Written
 OPEN_SECONDS = 300.0
 LOOK_SECONDS = 1.0
 LAST_LINES = "20"
-CARRIED = ("cache", "backup-hours", "backups")  # settings that nodes in containers get
+CARRIED = ("cache", "backup-hours", "backups", "log-format")  # settings that nodes in containers get
 LEFT_OUT = ("data", "books", "tls", "insecure-network", "listen")  # what is about this machine's own files and ports
 
 

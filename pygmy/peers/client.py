@@ -13,12 +13,14 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web._newclient import RequestNotSent
 from twisted.web.client import (
+    URI,
     Agent,
     BrowserLikePolicyForHTTPS,
     HTTPConnectionPool,
     ResponseDone,
     _HTTP11ClientFactory,
 )
+from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IPolicyForHTTPS, IResponse
 from zope.interface import implementer
 
@@ -91,6 +93,32 @@ class _QuietFactory(_HTTP11ClientFactory):
     noisy = False
 
 
+class _RepeatingAgent(Agent):
+    """An agent that takes each URL apart once, and not for each request: to find the way cost more than to go it.
+
+    It is for the URLs of a cluster's nodes, of which there are few.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._places: dict[bytes, tuple[URI, Any]] = {}
+
+    def request(
+        self,
+        method: bytes,
+        uri: bytes,
+        headers: Headers | None = None,
+        bodyProducer: IBodyProducer | None = None,
+    ) -> "Deferred[IResponse]":
+        """As any agent's."""
+        if uri not in self._places:
+            parsed = URI.fromBytes(uri)
+            self._places[uri] = parsed, self._getEndpoint(parsed)
+        parsed, endpoint = self._places[uri]
+        key = parsed.scheme, parsed.host, parsed.port
+        return self._requestWithEndpoint(key, endpoint, method, parsed, headers, bodyProducer, parsed.originForm)
+
+
 def pooled_agent(
     reactor: Any, width: int, policy: IPolicyForHTTPS | None = None
 ) -> tuple[IAgent, Callable[[], "Deferred[Any]"]]:
@@ -104,7 +132,7 @@ def pooled_agent(
     pool.retryAutomatically = False
     pool._factory = _QuietFactory
     policy = policy or BrowserLikePolicyForHTTPS()
-    return Agent(reactor, policy, connectTimeout=CONNECT_SECONDS, pool=pool), pool.closeCachedConnections
+    return _RepeatingAgent(reactor, policy, connectTimeout=CONNECT_SECONDS, pool=pool), pool.closeCachedConnections
 
 
 class _Body(Protocol):

@@ -1,6 +1,5 @@
 """pygmy.toml: where it is, and what it says."""
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,8 @@ def find_file(data: str) -> Path | None:
 
 def read_file(path: Path) -> dict[str, Any]:
     """The file's settings, of known keys, as TOML has them. Raises BadFile."""
+    import tomllib  # only where there is such a file
+
     try:
         with path.open("rb") as file:
             content = file.read(MOST_BYTES + 1)

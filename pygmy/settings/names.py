@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 
 from pygmy.settings.table import TABLE
 
@@ -36,5 +35,7 @@ def unknown_variables(environ: Mapping[str, str]) -> list[str]:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """` Did you mean backups?`, with a space in front, or nothing."""
+    from difflib import get_close_matches  # only where somebody has mistyped
+
     match = get_close_matches(name, list(known), 1)
     return f" Did you mean {match[0]}?" if match else ""

@@ -86,9 +86,10 @@ WHOLE = frozenset(("up", "certs", "prepare", "health"))  # that are about all of
 PLACED = OPENING | CHOOSING | WHOLE | {"audit"}  # that look into the data directory
 SHOPKEEPING = frozenset(("orders", "restock", "price", "add", "remove", "audit", "backup", "force-view"))
 
+# fmt: off
 TABLE: tuple[Setting, ...] = (
     Setting(
-        *("config", path_from, None, "The settings file.", "FILE"),
+        "config", path_from, None, "The settings file.", "FILE",
         commands=PLACED | {PYGMY},
         roles=NODES,
         unset="DATA/pygmy.toml, else ./pygmy.toml",
@@ -96,58 +97,52 @@ TABLE: tuple[Setting, ...] = (
         in_file=False,
     ),
     Setting(
-        *("cluster", path_from, None, "The cluster file.", "FILE"),
+        "cluster", path_from, None, "The cluster file.", "FILE",
         commands=CHOOSING | WHOLE,
         roles=NODES,
         unset="five nodes on localhost",
         path=True,
     ),
     Setting(
-        *("data", directory_from, DEFAULT, "The data directory.", "DIR"),
+        "data", directory_from, DEFAULT, "The data directory.", "DIR",
         commands=PLACED,
         roles=NODES,
         path=True,
     ),
     Setting(
-        *("node", text_from, "0", "Which node of its tier this is: 0, 1, ... or its full name.", "NODE"),
+        "node", text_from, "0", "Which node of its tier this is: 0, 1, ... or its full name.", "NODE",
         roles=NODES,
     ),
     Setting(
-        *("port", text_from, None, "A Twisted endpoint to listen on.", "ENDPOINT"),
+        "port", text_from, None, "A Twisted endpoint to listen on.", "ENDPOINT",
         roles=NODES,
         unset="the cluster file's port",
     ),
     Setting(
-        *("books", path_from, None, "The stock that an empty catalog opens with (JSON or CSV).", "FILE"),
+        "books", path_from, None, "The stock that an empty catalog opens with (JSON or CSV).", "FILE",
         commands=OPENING,
         roles=CATALOGS,
         unset="seven books",
         path=True,
     ),
     Setting(
-        *("cache", switch_from, "yes", "Whether front ends keep caches.", ""),
+        "cache", switch_from, "yes", "Whether front ends keep caches.", "",
         commands=OPENING,
         roles=FRONTENDS,
         switch=True,
     ),
     Setting(
-        *(
-            "backup-hours",
-            hours_from,
-            f"{Schedule().hours:g}",
-            "Hours between two backups; 0: none.",
-            "HOURS",
-        ),
+        "backup-hours", hours_from, f"{Schedule().hours:g}", "Hours between two backups; 0: none.", "HOURS",
         commands=OPENING,
         roles=REPLICAS,
     ),
     Setting(
-        *("backups", kept_from, str(Schedule().kept), "How many backups each replica keeps.", "N"),
+        "backups", kept_from, str(Schedule().kept), "How many backups each replica keeps.", "N",
         commands=OPENING,
         roles=REPLICAS,
     ),
     Setting(
-        *("tls", folder_from, None, "The folder with this store's certificates; off: no TLS.", "DIR"),
+        "tls", folder_from, None, "The folder with this store's certificates; off: no TLS.", "DIR",
         commands=OPENING | CHOOSING | WHOLE,
         roles=NODES,
         unset="DATA/tls, if it is there",
@@ -155,25 +150,25 @@ TABLE: tuple[Setting, ...] = (
         words=(OFF,),
     ),
     Setting(
-        *("insecure-network", switch_from, "no", "Let nodes without TLS be reached by other machines.", ""),
+        "insecure-network", switch_from, "no", "Let nodes without TLS be reached by other machines.", "",
         commands=OPENING,
         roles=NODES,
         switch=True,
     ),
     Setting(
-        *("listen", endpoint_from, None, "A further endpoint for people, such as tcp:8080.", "ENDPOINT"),
+        "listen", endpoint_from, None, "A further endpoint for people, such as tcp:8080.", "ENDPOINT",
         commands=OPENING,
         roles=FRONTENDS,
         unset="none",
         many=True,
     ),
     Setting(
-        *("log-format", one_of(*FORMATS), "text", "How nodes log: lines for people (text), or JSON.", "FORMAT"),
+        "log-format", one_of(*FORMATS), "text", "How nodes log: lines for people (text), or JSON.", "FORMAT",
         commands=OPENING,
         roles=NODES,
     ),
     Setting(
-        *("log-file", path_from, None, "Where a node logs; {node} stands for its name; -: stdout.", "FILE"),
+        "log-file", path_from, None, "Where a node logs; {node} stands for its name; -: stdout.", "FILE",
         commands=OPENING,
         roles=NODES,
         unset="DATA/<node>/*.log",
@@ -181,38 +176,39 @@ TABLE: tuple[Setting, ...] = (
         words=(STDOUT,),
     ),
     Setting(
-        *("log-max-mb", megabytes_from, "100", "Megabytes at which a log is turned over; 0: never.", "MB"),
+        "log-max-mb", megabytes_from, "100", "Megabytes at which a log is turned over; 0: never.", "MB",
         commands=OPENING,
         roles=NODES,
     ),
     Setting(
-        *("log-keep", logs_kept_from, "5", "How many logs that were turned over are kept.", "N"),
+        "log-keep", logs_kept_from, "5", "How many logs that were turned over are kept.", "N",
         commands=OPENING,
         roles=NODES,
     ),
     Setting(
-        *("frontend-server", server_from, "localhost:5002", "The front end to talk to.", "HOST[:PORT]"),
+        "frontend-server", server_from, "localhost:5002", "The front end to talk to.", "HOST[:PORT]",
         commands=frozenset((PYGMY,)),
         aliases=("frontend_server",),
         variables=("PYGMY_FRONTEND",),
     ),
     Setting(
-        *("ca", path_from, None, "The certificate of the CA that is believed.", "FILE"),
+        "ca", path_from, None, "The certificate of the CA that is believed.", "FILE",
         commands=frozenset((PYGMY,)),
         unset="DATA/tls/ca.pem, if it is there",
         path=True,
     ),
     Setting(
-        *("timeout", seconds_from, "10", "Seconds to wait for an answer.", "SECONDS"),
+        "timeout", seconds_from, "10", "Seconds to wait for an answer.", "SECONDS",
         commands=frozenset((PYGMY,)),
     ),
     Setting(
-        *("token-file", path_from, None, "Where the admin token is.", "FILE"),
+        "token-file", path_from, None, "Where the admin token is.", "FILE",
         commands=SHOPKEEPING,
         unset="DATA/admin.token",
         path=True,
     ),
 )
+# fmt: on
 
 
 def setting(key: str) -> Setting:
