@@ -5,4 +5,4 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$root/scripts/environment.sh"
 make_environment "$root/.venv"
-exec "$root/.venv/bin/pygmy" run "$@"
+exec "$root/.venv/bin/pygmy" open "$@"

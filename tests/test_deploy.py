@@ -21,7 +21,7 @@ import pytest
 import pytest_twisted
 
 from pygmy.cli.deploy import overview
-from pygmy.cli.running import cluster_file, names_others
+from pygmy.cli.opening import cluster_file, names_others
 from pygmy.cluster import parse_cluster
 from pygmy.deploy import onhost
 from pygmy.deploy.child import Say

@@ -1,44 +1,55 @@
-"""`pygmy run`, which is `run.sh`: a store on this machine, or on the hosts of its cluster file."""
+"""`pygmy run`: one node in the foreground, for a container or a supervisor. `pygmy health`: whether it serves."""
 
-from collections.abc import Sequence
+import os
+import sys
+from typing import Any
 
 import click
 
-from pygmy.cli.deploy import deploy
-from pygmy.cli.nodes import is_here
-from pygmy.cli.options import given
-from pygmy.cli.up import up
-from pygmy.cluster import ClusterError, load_cluster
-from pygmy.settings import BadFile, BadSetting, for_command, resolve, setting
+from pygmy.cli.calling import Settings
+from pygmy.cli.daemons import choose
+from pygmy.cli.failures import UNAVAILABLE
+from pygmy.cli.health import HEALTHY, condition
+from pygmy.cli.nodes import Store, load_store
+from pygmy.cli.options import settings_of
+from pygmy.cli.reacting import react
+from pygmy.cli.terminal import printable, say, tell
+from pygmy.cluster import Node
 
 
-@click.command(hidden=True, add_help_option=False, context_settings={"ignore_unknown_options": True})
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-@click.pass_context
-def run(context: click.Context, arguments: tuple[str, ...]) -> None:
-    """`pygmy deploy` for a cluster file that names other machines, else `pygmy up`, with these arguments."""
-    command = deploy if names_others(cluster_file(arguments)) else up
-    with command.make_context(str(command.name), list(arguments), context.parent) as inner:
-        command.invoke(inner)
+@click.command()
+@click.argument("node")
+@settings_of("run")
+def run(settings: Settings, node: str) -> None:
+    """Run one node in the foreground until SIGTERM: catalog-0, order-1, frontend-0.
+
+    This process becomes the node, whatever machine the cluster file says that it is on: in a container, process 1.
+    """
+    if node == "all":
+        raise click.UsageError("One node at a time: which?")
+    store = load_store(settings)
+    (chosen,) = choose(store, [node])
+    command = store.command(chosen, daemon=False)
+    sys.stdout.flush()
+    os.execv(command[0], command)
 
 
-def cluster_file(arguments: Sequence[str]) -> str | None:
-    """The cluster file among the arguments of either command; None: there is none."""
-    for command in (up, deploy):
-        try:
-            with command.make_context(str(command.name), list(arguments)) as context:
-                flags = given(for_command(str(command.name)), dict(context.params))
-                found: str | None = resolve([setting("cluster")], flags)["cluster"]
-                return found
-        except (click.UsageError, BadSetting, BadFile):
-            continue
-    # Something is wrong with them: whichever command is meant has to say so.
-    return next((word for word in arguments if names_others(word)), None)
+@click.command()
+@settings_of("health")
+def health(settings: Settings) -> None:
+    """Say how the nodes are that run on this data directory. Exit code 69 unless there are any, and all serve."""
+    store = load_store(settings)
+    nodes = [node for node in store.cluster.nodes if store.process(node) is not None]
+    if not nodes:
+        tell(f"No node runs on {printable(str(store.data))}.", "red")
+        raise click.exceptions.Exit(UNAVAILABLE)
+    if not react(lambda reactor: _all_healthy(reactor, store, nodes)):
+        raise click.exceptions.Exit(UNAVAILABLE)
 
 
-def names_others(path: str | None) -> bool:
-    """True if the file has hosts that are not this machine. Whatever is wrong with it, the command will tell."""
-    try:
-        return any(not is_here(node) for node in load_cluster(path).nodes)
-    except ClusterError:
-        return False
+async def _all_healthy(reactor: Any, store: Store, nodes: list[Node]) -> bool:
+    """Ask them all, and print what each one says."""
+    said = [await condition(reactor, store, node) for node in nodes]
+    for node, word in zip(nodes, said, strict=True):
+        say(f"{node.name}: {printable(word or 'no answer')}")
+    return all(word == HEALTHY for word in said)

@@ -31,10 +31,16 @@ FOLLOW_SECONDS = 0.2
 
 
 @click.command()
+@click.option("--docker", is_flag=True, help="Run each node in a container of its own.")
 @settings_of("up", argument="cluster")
-def up(settings: Settings) -> None:
+def up(settings: Settings, docker: bool) -> None:
     """Open a store on this machine: its nodes of CLUSTER (default: five), until Ctrl-C."""
     store = load_store(settings)
+    if docker:
+        from pygmy.cli.docker import up_in_containers
+
+        up_in_containers(settings, store)
+        return
     nodes = nodes_here(store.cluster)
     if (trouble := obstacle(store, nodes)) is not None:
         tell(trouble, "red")
