@@ -46,7 +46,7 @@ svg text{font-family:system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;fill:v
 svg .tick{font-size:11px;fill:var(--soft)}
 .grid{stroke:var(--faint)}.axis{stroke:var(--soft)}
 .line{fill:none;stroke:var(--c);stroke-width:1.8;stroke-linejoin:round}.dashed{stroke-dasharray:5 4}
-.spot{fill:var(--c)}.dots{fill:none;stroke:var(--c);stroke-width:3;stroke-linecap:round;opacity:.55}
+.spot{fill:var(--c)}.dots{fill:none;stroke:var(--c);stroke-width:4;stroke-linecap:round;opacity:.75}
 .band{fill:var(--c);opacity:.22}.stack{fill:var(--c);opacity:.8}.bar,.span{fill:var(--c)}
 svg .said,svg .order{font-size:11px;fill:var(--bg)}svg .order{font-weight:600}
 .mark{stroke:var(--c);stroke-dasharray:3 3}.flag{fill:var(--c)}
