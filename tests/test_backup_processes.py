@@ -68,6 +68,7 @@ def head(store: Processes, name: str) -> int:
 def fetched(store: Processes, name: str, since: int) -> int:
     """How many batches the node has fetched since that place of its log, once it is in the view again."""
     store.await_whole()
+    store.wait_log(name, SYNC, since)  # its log may be written a moment later
     return sum(int(match[2]) for match in re.finditer(SYNC, store.log(name, since)))
 
 

@@ -8,7 +8,6 @@ import pytest
 import pytest_twisted
 from click.testing import CliRunner, Result
 from twisted.internet.endpoints import TCP4ServerEndpoint
-from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python import usage
 
 from pygmy.cli.calling import Settings, tcp_client
@@ -18,10 +17,10 @@ from pygmy.cli.nodes import load_store
 from pygmy.cli.options import fill
 from pygmy.cli.trust import NoTrust, policy_of
 from pygmy.cli.up import _commands
+from pygmy.listening import UnderTLS
 from pygmy.settings import TABLE, resolve
 from pygmy.tap import catalog, frontend
 from pygmy.tap.maker import build
-from pygmy.tls.contexts import ServerTLS
 from pygmy.web.site import BoundedSite
 from tests.support.certificates import credentials, folder_of
 from tests.test_web_site import Echo
@@ -120,7 +119,7 @@ async def asked(own: object, method: str = "GET", host: str = "localhost", **fla
     from twisted.internet import reactor  # noqa: TID251
 
     site = BoundedSite(Echo(), reactor)
-    factory = site if own is None else TLSMemoryBIOFactory(ServerTLS(own), False, site, reactor)
+    factory = site if own is None else UnderTLS(site, own, reactor)
     port = await TCP4ServerEndpoint(reactor, 0, interface="0.0.0.0").listen(factory)
     try:
         where = settings(frontend_server=f"{host}:{port.getHost().port}", **flags)

@@ -5,15 +5,15 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import pytest_twisted
 from msgspec.structs import replace
-from twisted.internet import ssl
+from OpenSSL import SSL
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.logger import formatEvent, globalLogPublisher
-from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.web.client import Agent, HTTPConnectionPool
 from twisted.web.iweb import IPolicyForHTTPS
 from zope.interface import implementer
 
+from pygmy.listening import UnderTLS
 from pygmy.messages.internal import Invalidated, List, Listed
 from pygmy.peers import LinkDown, Links, get_json, http_client
 from pygmy.routes.table import table_route
@@ -71,7 +71,7 @@ class Server:
         self.site = BoundedSite(root_resource(app, internal=internal), reactor, people=people)
         self.factory = self.site
         if own is not None:
-            self.factory = TLSMemoryBIOFactory(ServerTLS(own), False, self.site, reactor)
+            self.factory = UnderTLS(self.site, own, reactor)
 
 
 class Net:
@@ -259,20 +259,14 @@ async def test_a_heartbeat_tells_why_too(net):
     assert (down.reason, down.detail) == ("tls", "its certificate is not of our CA")
 
 
-@pytest_twisted.ensureDeferred
-async def test_old_versions_of_tls_are_not_spoken(net):
-    server = await net.serve(credentials())
-
-    @implementer(IPolicyForHTTPS)
-    class Old:
-        def creatorForNetloc(self, hostname, port):
-            old = ssl.TLSVersion.TLSv1_1
-            versions = {"insecurelyLowerMinimumTo": old, "lowerMaximumSecurityTo": old}
-            return ssl.optionsForClientTLS("localhost", extraCertificateOptions=versions)
-
-    with pytest.raises(Exception):  # noqa: B017, PT011
-        await net.request(server, "GET", "/health", policy=Old())
-    assert await net.says("refused 127.0.0.1 (tls):")
+def test_old_versions_of_tls_are_not_spoken():
+    """Neither as a server nor as a client."""
+    client = NodesPolicy(credentials(), {("x", 1): "order-0"}).creatorForNetloc(b"x", 1)
+    for side in (ServerTLS(credentials()), client):
+        options = side._context.set_options(0)
+        for old in (SSL.OP_NO_TLSv1, SSL.OP_NO_TLSv1_1, SSL.OP_NO_RENEGOTIATION):
+            assert options & old
+        assert not options & (SSL.OP_NO_TLSv1_2 | SSL.OP_NO_TLSv1_3)
 
 
 # ---- where people are let in, and nodes are not

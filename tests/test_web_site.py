@@ -9,11 +9,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint, connectProtocol, wrapClientTLS
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock, LoopingCall
-from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
-from pygmy.tls.contexts import ServerTLS
+from pygmy.listening import UnderTLS
 from pygmy.web.site import BoundedSite, Limits
 from tests.support.certificates import anybody, credentials
 
@@ -98,7 +97,7 @@ class Server:
     async def listen(self):
         self.turns.start(0.001)
         endpoint = TCP4ServerEndpoint(self.reactor, 0, interface="127.0.0.1")
-        factory = TLSMemoryBIOFactory(ServerTLS(credentials()), False, self.site, self.reactor)
+        factory = UnderTLS(self.site, credentials(), self.reactor)
         self.port = await endpoint.listen(factory if self.tls else self.site)
         return self
 

@@ -31,10 +31,16 @@ FOLLOW_SECONDS = 0.2
 
 
 @click.command()
+@click.option("--docker", is_flag=True, help="Run each node in a container of its own.")
 @settings_of("up", argument="cluster")
-def up(settings: Settings) -> None:
+def up(settings: Settings, docker: bool) -> None:
     """Open a store on this machine: its nodes of CLUSTER (default: five), until Ctrl-C."""
     store = load_store(settings)
+    if docker:
+        from pygmy.cli.docker import up_in_containers
+
+        up_in_containers(settings, store)
+        return
     nodes = nodes_here(store.cluster)
     if (trouble := obstacle(store, nodes)) is not None:
         tell(trouble, "red")
@@ -137,7 +143,7 @@ class Opening:
         self._opened = True
         url = self._front_ends[0].url
         say(paint(f"Pygmy is open at {url}", "green"))
-        pygmy, curl = _commands(self._store, url)
+        pygmy, curl = commands(self._store, url)
         say(f"  {pygmy} search\n  {pygmy} buy 1\n  {curl} {url}/books/1")
         say("Ctrl-C closes it. Kill any node meanwhile, and start it again:")
         say(f"  {self._store.advice(f'start {self._nodes[0].name}')}")
@@ -211,7 +217,7 @@ class Opening:
             await pause(self._reactor)
 
 
-def _commands(store: Store, url: str) -> tuple[str, str]:
+def commands(store: Store, url: str) -> tuple[str, str]:
     """`pygmy` and `curl` with what they need to reach this store, for people to copy."""
     words = ["pygmy"]
     if url not in ("http://localhost:5002", "https://localhost:5002"):

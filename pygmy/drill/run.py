@@ -25,6 +25,7 @@ from pygmy.private import NeverCame, PrivateStore, ProxiedStore, private_directo
 from pygmy.private.store import TWISTD
 
 PATIENCE = 60.0  # seconds; on a quiet machine nothing takes a tenth of it
+OPENING = 180.0  # seconds: what is tried has not begun yet, so that there is no hurry
 REST = 2.5  # the reconciler looks once a second, at sales that are older than one
 
 
@@ -101,7 +102,7 @@ class Performance:
         stage = Stage(store, traffic, diary, watch, random.Random(seed), settings.patience)
         self.stage = stage
         watch.start()
-        if _attempted(stage, "the store opens", lambda: until(store.is_whole, "it", longest=settings.patience)):
+        if _attempted(stage, "the store opens", lambda: _open(store)):
             stage.began = now()
             _attempted(stage, "the drill comes to its end", lambda: self.drill.run(stage))
         self._end(stage, recorder)
@@ -187,6 +188,17 @@ class Performance:
             for path in (log_path(store.data, name), store.directory / f"{name}.stderr"):
                 if path.exists() and path.stat().st_size:
                     shutil.copy(path, self._folder / f"{name}{path.suffix}")
+
+
+def _open(store: PrivateStore) -> None:
+    """Wait until the store is whole. Raises NeverCame, at once if a node has ended."""
+
+    def look() -> bool:
+        if gone := [name for name in store.names if not store.alive(name)]:
+            raise NeverCame(f"{', '.join(gone)} ended at once")
+        return store.is_whole()
+
+    until(look, "a whole store", longest=OPENING)
 
 
 def _attempted(stage: Stage, text: str, act: Callable[[], object]) -> bool:

@@ -1,6 +1,5 @@
 """The page of a run: a table of all drills, then each with its timeline."""
 
-import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -99,9 +98,11 @@ def _end(result: Result) -> float:
 
 
 def _rates(result: Result, end: float) -> Iterator[Stack]:
-    bins = max(1, math.floor(end / BIN))
+    bins = max(1, round(end / BIN))
     for outcome in OUTCOMES:
-        counts = Counter(int((one.ended - result.began) / BIN) for one in result.tries if one.outcome == outcome)
+        counts = Counter(
+            min(bins - 1, int((one.ended - result.began) / BIN)) for one in result.tries if one.outcome == outcome
+        )
         if counts or outcome == OUTCOMES[0]:
             points = [((number + 0.5) * BIN, counts[number] / BIN) for number in range(bins)]
             yield Stack(outcome, points, COLOURS[outcome])

@@ -167,7 +167,7 @@ def _line(frame: Frame, one: Line) -> str:
 def _points(frame: Frame, one: Points) -> str:
     seen = [(x, y) for x, y in one.points if _visible(frame, y)]
     if len(seen) <= FEW:
-        return "".join(_spot(frame, one.name, x, y, 3.0) for x, y in seen)
+        return "".join(_spot(frame, one.name, x, y, 2.2) for x, y in seen)
     return element("path", d=dots((frame.x(x), frame.y(y)) for x, y in seen), class_="dots")
 
 

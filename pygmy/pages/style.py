@@ -28,7 +28,7 @@ dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
 table{border-collapse:collapse;width:100%;font-size:.92rem}
 th,td{padding:5px 10px 5px 0;border-bottom:1px solid var(--faint);text-align:left;vertical-align:top}
 th{color:var(--soft);font-weight:500}.r{text-align:right}
-td.r{font-variant-numeric:tabular-nums;white-space:nowrap}
+td:has(a){white-space:nowrap}td.r{font-variant-numeric:tabular-nums;white-space:nowrap}
 pre{background:var(--card);border-radius:6px;padding:10px 12px;overflow-x:auto;font-size:.82rem;line-height:1.45}
 details{margin:.7em 0}summary{cursor:pointer;color:var(--link)}
 figure{margin:1em 0;background:var(--card);border-radius:8px;padding:12px}
@@ -46,7 +46,7 @@ svg text{font-family:system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;fill:v
 svg .tick{font-size:11px;fill:var(--soft)}
 .grid{stroke:var(--faint)}.axis{stroke:var(--soft)}
 .line{fill:none;stroke:var(--c);stroke-width:1.8;stroke-linejoin:round}.dashed{stroke-dasharray:5 4}
-.spot{fill:var(--c)}.dots{fill:none;stroke:var(--c);stroke-width:3;stroke-linecap:round;opacity:.55}
+.spot{fill:var(--c)}.dots{fill:none;stroke:var(--c);stroke-width:4;stroke-linecap:round;opacity:.75}
 .band{fill:var(--c);opacity:.22}.stack{fill:var(--c);opacity:.8}.bar,.span{fill:var(--c)}
 svg .said,svg .order{font-size:11px;fill:var(--bg)}svg .order{font-weight:600}
 .mark{stroke:var(--c);stroke-dasharray:3 3}.flag{fill:var(--c)}

@@ -7,7 +7,7 @@ from pygmy.settings.table import TABLE
 
 PREFIX = "PYGMY_"
 # Variables that tests and scripts of this project use.
-OTHERS = ("PYGMY_CHAOS_SECONDS", "PYGMY_HISTORIES")
+OTHERS = ("PYGMY_CHAOS_SECONDS", "PYGMY_CONTAINERS", "PYGMY_DEPLOY_TEST", "PYGMY_HISTORIES", "PYGMY_IMAGE")
 
 # What Kubernetes and Docker's links tell every container of a service named `pygmy` or `pygmy-frontend`.
 _LINK = re.compile(r"(tcp|udp|sctp)://")

@@ -80,9 +80,10 @@ CATALOGS = frozenset((Role.CATALOG,))
 FRONTENDS = frozenset((Role.FRONTEND,))
 REPLICAS = frozenset((Role.CATALOG, Role.ORDER))
 NODES = frozenset(Role)
-OPENING = frozenset(("up", "start"))  # commands that start nodes
-CHOOSING = frozenset(("start", "stop", "backup", "restore", "force-view"))  # that name nodes
-PLACED = OPENING | CHOOSING | {"audit", "certs", "trace"}  # that look into the data directory
+OPENING = frozenset(("up", "start", "run", "deploy"))  # commands that start nodes
+CHOOSING = frozenset(("start", "run", "stop", "backup", "restore", "force-view"))  # that name nodes
+WHOLE = frozenset(("up", "deploy", "certs", "prepare", "health", "trace"))  # that are about all of them
+PLACED = OPENING | CHOOSING | WHOLE | {"audit"}  # that look into the data directory
 SHOPKEEPING = frozenset(("orders", "restock", "price", "add", "remove", "audit", "backup", "force-view"))
 
 # fmt: off
@@ -97,7 +98,7 @@ TABLE: tuple[Setting, ...] = (
     ),
     Setting(
         "cluster", path_from, None, "The cluster file.", "FILE",
-        commands=CHOOSING | {"up", "certs", "trace"},
+        commands=CHOOSING | WHOLE,
         roles=NODES,
         unset="five nodes on localhost",
         path=True,
@@ -142,7 +143,7 @@ TABLE: tuple[Setting, ...] = (
     ),
     Setting(
         "tls", folder_from, None, "The folder with this store's certificates; off: no TLS.", "DIR",
-        commands=OPENING | CHOOSING | {"certs"},
+        commands=OPENING | CHOOSING | WHOLE,
         roles=NODES,
         unset="DATA/tls, if it is there",
         path=True,

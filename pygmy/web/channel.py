@@ -219,8 +219,8 @@ class BoundedChannel(HTTPChannel):
         self._refused = True
         self._idle = False
         self._since = self._seconds()
+        self._networkProducer.unregisterProducer()  # else a write before the end of a handshake would stop reading
         self.transport.write(_raw_answer(problem, self._sent_request_id()))
-        self._networkProducer.unregisterProducer()
         if ITCPTransport.providedBy(self.transport) and not self._tls:
             self.transport.loseWriteConnection()
         else:
