@@ -16,7 +16,7 @@ from pygmy.cli.main import main
 from pygmy.cli.nodes import load_store
 from pygmy.cli.options import fill
 from pygmy.cli.trust import NoTrust, policy_of
-from pygmy.cli.up import _commands
+from pygmy.cli.up import commands
 from pygmy.listening import UnderTLS
 from pygmy.settings import TABLE, resolve
 from pygmy.tap import catalog, frontend
@@ -107,11 +107,11 @@ def test_what_up_shows_can_be_copied() -> None:
     store = load_store(settings(data="other"))
     ca = Path("other/tls/ca.pem").absolute()
     words = f"pygmy --frontend-server https://localhost:7 --ca {ca}", f"curl --cacert {ca}"
-    assert _commands(store, "https://localhost:7") == words
+    assert commands(store, "https://localhost:7") == words
     assert {node.scheme for node in store.cluster.nodes} == {"https"}
     plain = load_store(settings())
-    assert _commands(plain, "http://localhost:5002") == ("pygmy", "curl")
-    assert _commands(plain, "http://localhost:7") == ("pygmy --frontend-server localhost:7", "curl")
+    assert commands(plain, "http://localhost:5002") == ("pygmy", "curl")
+    assert commands(plain, "http://localhost:7") == ("pygmy --frontend-server localhost:7", "curl")
 
 
 async def asked(own: object, method: str = "GET", host: str = "localhost", **flags: str) -> str:
