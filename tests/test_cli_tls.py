@@ -1,7 +1,6 @@
 """Commands and TLS: what is made, whom they believe, and one clear line where they do not."""
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -23,6 +22,7 @@ from pygmy.tap import catalog, frontend
 from pygmy.tap.maker import build
 from pygmy.web.site import BoundedSite
 from tests.support.certificates import credentials, folder_of
+from tests.support.processes import without_settings
 from tests.test_web_site import Echo
 
 HOSTS = "alpha, beta\nalpha, beta\nalpha\n"
@@ -30,11 +30,7 @@ HOSTS = "alpha, beta\nalpha, beta\nalpha\n"
 
 @pytest.fixture(autouse=True)
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty directory, and no variable of whoever runs the tests."""
-    monkeypatch.chdir(tmp_path)
-    for name in list(os.environ):
-        if name.startswith("PYGMY_"):
-            monkeypatch.delenv(name)
+    without_settings(tmp_path, monkeypatch)
 
 
 def pygmy(*arguments: str) -> Result:

@@ -15,13 +15,9 @@ import pytest
 from pygmy.cluster import load_cluster
 from pygmy.datadir import log_path, pid_path
 from pygmy.pidfile import running
+from tests.support.processes import ENVIRONMENT, pygmy
 
 LONGEST = 90
-PROJECT = Path(__file__).parent.parent
-ENVIRONMENT = {
-    **{name: value for name, value in os.environ.items() if not name.startswith("PYGMY_")},
-    "PYTHONPATH": os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")])),
-}
 
 
 class Shop:
@@ -40,15 +36,7 @@ class Shop:
 
     def pygmy(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """`pygmy ...` to its end."""
-        return subprocess.run(
-            [sys.executable, "-m", "pygmy", *arguments],
-            cwd=self.directory,
-            env=ENVIRONMENT,
-            capture_output=True,
-            text=True,
-            timeout=LONGEST,
-            check=False,
-        )
+        return pygmy(self.directory, *arguments, timeout=LONGEST)
 
     def on(self, command: str, *nodes: str) -> "subprocess.CompletedProcess[str]":
         """`pygmy start` or `pygmy stop`."""

@@ -23,6 +23,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+import pytest
+
 from pygmy.cli.nodes import Store
 from pygmy.cluster import Node, Role, load_cluster
 from pygmy.datadir import log_path
@@ -67,6 +69,27 @@ def until(look: Callable[[], T | None], what: str, hints: Callable[[], str] = la
                 return last
         time.sleep(0.02)
     raise AssertionError(f"It never came to {what}; last seen: {last!r}\n{hints()}")
+
+
+def pygmy(directory: Path, *arguments: str, timeout: float = LONGEST) -> "subprocess.CompletedProcess[str]":
+    """`pygmy ...` in that directory, to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "pygmy", *arguments],
+        cwd=directory,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+def without_settings(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty directory, and no variable of whoever runs the tests."""
+    monkeypatch.chdir(directory)
+    for name in list(os.environ):
+        if name.startswith("PYGMY_"):
+            monkeypatch.delenv(name)
 
 
 def address(node: Node) -> tuple[str, int]:
