@@ -15,7 +15,7 @@ import pytest
 from pygmy.cluster import load_cluster
 from pygmy.datadir import log_path, pid_path
 from pygmy.pidfile import running
-from tests.support.processes import ENVIRONMENT, pygmy
+from tests.support.processes import ENVIRONMENT, like_a_terminal, pygmy
 
 LONGEST = 90
 
@@ -55,7 +55,7 @@ class Shop:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            preexec_fn=_like_a_terminal,
+            preexec_fn=like_a_terminal,
         )
         self._up.append(process)
         return process
@@ -73,12 +73,6 @@ class Shop:
         for node in self.cluster.nodes:
             if pid := self.pid(node.name):
                 os.kill(pid, signal.SIGKILL)
-
-
-def _like_a_terminal() -> None:
-    """A process group of its own; and SIGINT works, also where tests run in the background of a shell."""
-    os.setsid()
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _free_ports(count: int) -> list[int]:

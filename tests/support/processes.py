@@ -84,6 +84,12 @@ def pygmy(directory: Path, *arguments: str, timeout: float = LONGEST) -> "subpro
     )
 
 
+def like_a_terminal() -> None:
+    """A process group of its own; and SIGINT works, also where tests run in the background of a shell."""
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def without_settings(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An empty directory, and no variable of whoever runs the tests."""
     monkeypatch.chdir(directory)
