@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 
 from pygmy.database import StoreError
 from pygmy.database.backup import discard, seal, settle
-from pygmy.datadir import make_durable
+from pygmy.durable import make_durable
 from pygmy.errors import Problem, unavailable
 from pygmy.messages.operations import Tier
 from pygmy.routes.backup import BackupBody

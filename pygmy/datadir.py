@@ -1,6 +1,5 @@
 """Where things are in a data directory: each node's own folder, the secrets, the certificates."""
 
-import os
 from pathlib import Path
 
 DEFAULT = "pygmy-data"
@@ -61,12 +60,6 @@ def tls_directory(given: str | None, data: Path) -> Path | None:
     return tls_path(data) if tls_path(data).exists() else None
 
 
-def make_durable(directory: Path) -> None:
-    """Make the directory where it is missing, and have its own name survive a power cut. Raises OSError."""
-    directory.mkdir(parents=True, exist_ok=True)
-    for place in (directory, *directory.parents[:2]):
-        descriptor = os.open(place, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+def tls_home(given: str | None, data: Path) -> Path | None:
+    """Where certificates are made for a store that is to speak TLS; None: the setting `tls` says that it is not."""
+    return tls_path(data) if given is None else tls_directory(given, data)

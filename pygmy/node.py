@@ -20,7 +20,8 @@ from pygmy.catalog import CatalogServer
 from pygmy.clock import boottime, utc_milliseconds
 from pygmy.cluster import Cluster, Node, Role
 from pygmy.database import Ballots, Boot, Store, StoreError
-from pygmy.datadir import backups_path, database_path, make_durable, voter_path
+from pygmy.datadir import backups_path, database_path, voter_path
+from pygmy.durable import make_durable
 from pygmy.frontend import FrontEnd
 from pygmy.identity import Witnessing, begin, recognize
 from pygmy.ledger.catalog import ReplicatedCatalog

@@ -23,9 +23,9 @@ from pygmy.cluster import Node
 from pygmy.database import StoreError, schema
 from pygmy.database import log as stored_log
 from pygmy.database.backup import COMPANIONS, LEFTOVERS, MARK, Note, discard, disown, make_single, settle
-from pygmy.database.flush import flush_file
 from pygmy.database.meta import fetch, put
-from pygmy.datadir import database_path, make_durable, pid_path, voter_path
+from pygmy.datadir import database_path, pid_path, voter_path
+from pygmy.durable import flush_file, make_durable
 from pygmy.messages.operations import TIERS, Tier
 from pygmy.messages.register import VoterState
 from pygmy.pidfile import PidFile

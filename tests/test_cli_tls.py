@@ -1,7 +1,6 @@
 """Commands and TLS: what is made, whom they believe, and one clear line where they do not."""
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -16,13 +15,14 @@ from pygmy.cli.main import main
 from pygmy.cli.nodes import load_store
 from pygmy.cli.options import fill
 from pygmy.cli.trust import NoTrust, policy_of
-from pygmy.cli.up import _commands
+from pygmy.cli.up import commands
 from pygmy.listening import UnderTLS
 from pygmy.settings import TABLE, resolve
 from pygmy.tap import catalog, frontend
 from pygmy.tap.maker import build
 from pygmy.web.site import BoundedSite
 from tests.support.certificates import credentials, folder_of
+from tests.support.processes import without_settings
 from tests.test_web_site import Echo
 
 HOSTS = "alpha, beta\nalpha, beta\nalpha\n"
@@ -30,11 +30,7 @@ HOSTS = "alpha, beta\nalpha, beta\nalpha\n"
 
 @pytest.fixture(autouse=True)
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty directory, and no variable of whoever runs the tests."""
-    monkeypatch.chdir(tmp_path)
-    for name in list(os.environ):
-        if name.startswith("PYGMY_"):
-            monkeypatch.delenv(name)
+    without_settings(tmp_path, monkeypatch)
 
 
 def pygmy(*arguments: str) -> Result:
@@ -107,11 +103,11 @@ def test_what_up_shows_can_be_copied() -> None:
     store = load_store(settings(data="other"))
     ca = Path("other/tls/ca.pem").absolute()
     words = f"pygmy --frontend-server https://localhost:7 --ca {ca}", f"curl --cacert {ca}"
-    assert _commands(store, "https://localhost:7") == words
+    assert commands(store, "https://localhost:7") == words
     assert {node.scheme for node in store.cluster.nodes} == {"https"}
     plain = load_store(settings())
-    assert _commands(plain, "http://localhost:5002") == ("pygmy", "curl")
-    assert _commands(plain, "http://localhost:7") == ("pygmy --frontend-server localhost:7", "curl")
+    assert commands(plain, "http://localhost:5002") == ("pygmy", "curl")
+    assert commands(plain, "http://localhost:7") == ("pygmy --frontend-server localhost:7", "curl")
 
 
 async def asked(own: object, method: str = "GET", host: str = "localhost", **flags: str) -> str:

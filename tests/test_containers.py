@@ -29,7 +29,7 @@ from pygmy.pidfile import PidFile
 from pygmy.tap import catalog, frontend, order
 from pygmy.tls.contexts import load_credentials
 from pygmy.web.auth import Secrets
-from tests.support.processes import ENVIRONMENT
+from tests.support.processes import ENVIRONMENT, like_a_terminal
 
 PROJECT = Path(__file__).parent.parent
 OPTIONS = {"pygmy-catalog": catalog.Options, "pygmy-order": order.Options, "pygmy-frontend": frontend.Options}
@@ -287,7 +287,7 @@ def test_up_docker_opens_waits_follows_and_closes(tmp_path: Path, number: signal
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        start_new_session=True,
+        preexec_fn=like_a_terminal,
     )
     timer = threading.Timer(LONGEST, process.kill)
     timer.start()

@@ -19,8 +19,10 @@ from typing import Any
 
 import pytest
 import pytest_twisted
+from click.testing import CliRunner
 
 from pygmy.cli.deploy import overview
+from pygmy.cli.main import main
 from pygmy.cli.opening import cluster_file, names_others
 from pygmy.cluster import parse_cluster
 from pygmy.deploy import onhost
@@ -39,6 +41,7 @@ from pygmy.deploy.upkeep import conditions, last_lines, remove, stop
 from pygmy.deploy.wheel import make_wheel
 from pygmy.settings import TABLE, resolve
 from tests.support.fake_ssh import load
+from tests.support.processes import PROJECT
 
 CLUSTER = parse_cluster("h1, h2\nh1, h3\nh2, h3\n")
 SECRETS = {"cluster.secret": "the-secret-of-the-cluster-0123", "admin.token": "the-token-of-the-admin-01234"}
@@ -469,6 +472,16 @@ def test_run_deploys_where_the_cluster_file_names_other_machines(tmp_path):
         assert not names_others(cluster_file(words))
     for words in ([str(away)], ["--user", "root", str(away), "--offline"], [str(away), "--bogus"]):
         assert names_others(cluster_file(words))
+
+
+def test_run_sh_is_a_command_that_is_one_or_the_other(tmp_path: Path) -> None:
+    (tmp_path / "here.txt").write_text("localhost\n" * 3)
+    (tmp_path / "there.txt").write_text("alpha.example\n" * 3)
+    assert '/pygmy" open "$@"' in (PROJECT / "run.sh").read_text()
+    for name, command in (("here", "up"), ("there", "deploy")):
+        refused = CliRunner().invoke(main, ["open", str(tmp_path / f"{name}.txt"), "--backups", "none"])
+        assert refused.exit_code == 2
+        assert f"{command} [OPTIONS]" in refused.output
 
 
 # ---- systemd

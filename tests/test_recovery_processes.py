@@ -2,14 +2,14 @@
 
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pygmy.cluster import Role
-from tests.support.processes import ENVIRONMENT, LONGEST, Processes, processes, until
+from tests.support.processes import Processes, processes, until
+from tests.support.processes import pygmy as processes_pygmy
 
 DATABASES = {"catalog": "catalog.sqlite", "order": "order.sqlite"}
 
@@ -23,15 +23,7 @@ def store(tmp_path: Path) -> Iterator[Processes]:
 
 def pygmy(store: Processes, *arguments: str) -> "subprocess.CompletedProcess[str]":
     """A command about this very store, to its end."""
-    return subprocess.run(
-        [sys.executable, "-m", "pygmy", *arguments, "--cluster", str(store.file), "--data", str(store.data)],
-        cwd=store.directory,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        timeout=LONGEST,
-        check=False,
-    )
+    return processes_pygmy(store.directory, *arguments, "--cluster", str(store.file), "--data", str(store.data))
 
 
 def buys(store: Processes, count: int) -> None:

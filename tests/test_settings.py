@@ -1,7 +1,6 @@
 """Settings: who is asked in which order, what a wrong one says, and that commands and nodes see the same."""
 
 import json
-import os
 import re
 from pathlib import Path
 
@@ -16,17 +15,14 @@ from pygmy.cluster import Role, load_cluster
 from pygmy.settings import TABLE, BadFile, BadSetting, Setting, for_command, for_role, resolve, setting
 from pygmy.settings.parsing import text_from
 from pygmy.tap import catalog, frontend
+from tests.support.processes import without_settings
 
 MANY = Setting("listen", text_from, None, "Further endpoints.", "ENDPOINT", many=True)
 
 
 @pytest.fixture(autouse=True)
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty directory, and no variable of whoever runs the tests."""
-    monkeypatch.chdir(tmp_path)
-    for name in list(os.environ):
-        if name.startswith("PYGMY_"):
-            monkeypatch.delenv(name)
+    without_settings(tmp_path, monkeypatch)
 
 
 def write(text: str, name: str = "pygmy.toml") -> Path:

@@ -110,6 +110,7 @@ def test_the_builder_gets_what_was_asked_for(tmp_path: Path) -> None:
     made = process.node.made
     process.stopService()
     assert made.pop("reactor") is reactor
+    assert "timeout" in vars(reactor), "it wakes up for what was cancelled"
     assert before <= made.pop("alone_since") <= boottime()
     assert made.pop("cluster") == options.cluster
     assert made == {

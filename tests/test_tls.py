@@ -17,10 +17,10 @@ from pygmy.listening import UnderTLS
 from pygmy.messages.internal import Invalidated, List, Listed
 from pygmy.peers import LinkDown, Links, get_json, http_client
 from pygmy.routes.table import table_route
+from pygmy.seldom import MOST, Seldom
 from pygmy.tls.contexts import NodesPolicy, ServerTLS
 from pygmy.tls.expiry import warn_of_expiry
 from pygmy.tls.places import ExposedError, beyond_loopback, check_places, encrypted, endpoint_from
-from pygmy.tls.seldom import MOST, Seldom
 from pygmy.web.app import make_app, root_resource
 from pygmy.web.auth import Secrets
 from pygmy.web.internal import Internal

@@ -15,13 +15,9 @@ import pytest
 from pygmy.cluster import load_cluster
 from pygmy.datadir import log_path, pid_path
 from pygmy.pidfile import running
+from tests.support.processes import ENVIRONMENT, like_a_terminal, pygmy
 
 LONGEST = 90
-PROJECT = Path(__file__).parent.parent
-ENVIRONMENT = {
-    **{name: value for name, value in os.environ.items() if not name.startswith("PYGMY_")},
-    "PYTHONPATH": os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")])),
-}
 
 
 class Shop:
@@ -40,15 +36,7 @@ class Shop:
 
     def pygmy(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """`pygmy ...` to its end."""
-        return subprocess.run(
-            [sys.executable, "-m", "pygmy", *arguments],
-            cwd=self.directory,
-            env=ENVIRONMENT,
-            capture_output=True,
-            text=True,
-            timeout=LONGEST,
-            check=False,
-        )
+        return pygmy(self.directory, *arguments, timeout=LONGEST)
 
     def on(self, command: str, *nodes: str) -> "subprocess.CompletedProcess[str]":
         """`pygmy start` or `pygmy stop`."""
@@ -67,7 +55,7 @@ class Shop:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            preexec_fn=_like_a_terminal,
+            preexec_fn=like_a_terminal,
         )
         self._up.append(process)
         return process
@@ -85,12 +73,6 @@ class Shop:
         for node in self.cluster.nodes:
             if pid := self.pid(node.name):
                 os.kill(pid, signal.SIGKILL)
-
-
-def _like_a_terminal() -> None:
-    """A process group of its own; and SIGINT works, also where tests run in the background of a shell."""
-    os.setsid()
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _free_ports(count: int) -> list[int]:

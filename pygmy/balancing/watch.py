@@ -103,7 +103,9 @@ class Heartbeats(Ticking):
         return None if health.head is None or not heads else max(0, max(heads) - health.head)
 
     def _tick(self) -> None:
-        if self._calm() and self._now() < self._last + CALM_INTERVAL - self._interval / 2:
+        self._look_at_requests()
+        calm = self._now() > self._wanted_at + CALM_AFTER
+        if calm and self._now() < self._last + CALM_INTERVAL - self._interval / 2:
             return
         self._last = self._now()
         for node in self.nodes:
@@ -112,12 +114,12 @@ class Heartbeats(Ticking):
                 asking = Deferred.fromCoroutine(self._ask(node))
                 asking.addErrback(lambda failure: log.failure("a heartbeat failed", failure))
 
-    def _calm(self) -> bool:
+    def _look_at_requests(self) -> None:
+        """Whoever has a request, or would have it go to a node that does not serve, wants to know, too."""
         requests = sum(tier.requests for tier in self._tiers.values())
         if requests != self._requests or not all(self._tiers[node.role].is_running(node.name) for node in self.nodes):
             self._requests = requests
             self.want()
-        return self._now() > self._wanted_at + CALM_AFTER
 
     async def _ask(self, node: Node) -> None:
         tier = self._tiers[node.role]

@@ -29,8 +29,8 @@ def backup(settings: Settings, nodes: tuple[str, ...]) -> None:
     store = load_store(settings)
     replicas = [*store.cluster.catalogs, *store.cluster.orders]
     named = [] if "all" in nodes else dict.fromkeys(nodes)
-    settings.ca = store.ca
     chosen = [choose_replica(store, name) for name in named] or replicas
+    settings.ca = store.ca
     try:
         admin_token(settings)
     except NoToken as failure:

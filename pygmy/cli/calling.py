@@ -30,7 +30,7 @@ class Settings(Struct):
     token_file: str = ""
     data: str = DEFAULT
     flags: Flags = {}
-    values: Values | None = None
+    values: Values = Values({}, None, ())
     ca: str = ""
     member: bool = False
     connect: "Connect | None" = None

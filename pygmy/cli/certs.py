@@ -8,9 +8,9 @@ import click
 from pygmy.cli.calling import Settings
 from pygmy.cli.nodes import load_store
 from pygmy.cli.options import settings_of
-from pygmy.cli.terminal import printable, say, table, tell
+from pygmy.cli.terminal import printable, refuse, say, table
 from pygmy.cluster import Cluster
-from pygmy.datadir import data_directory, tls_directory, tls_path
+from pygmy.datadir import tls_home, tls_path
 from pygmy.tls.lifetimes import CA_DAYS, DAYS
 
 
@@ -38,23 +38,16 @@ def certs(settings: Settings, out: str | None, days: int) -> None:
     from pygmy.tls.files import BadFiles
 
     store = load_store(settings)
-    folder = _folder(settings, out) or tls_path(store.data)
+    folder = tls_home(out or settings.values["tls"], store.data) or tls_path(store.data)
     try:
         made = make_certificates(folder, store.cluster, days)
     except BadFiles as error:
-        tell(printable(str(error)), "red")
-        raise click.exceptions.Exit(1) from None
+        refuse(str(error))
     except OSError as error:
-        tell(printable(f"{error.filename or folder}: {error.strerror}"), "red")
-        raise click.exceptions.Exit(1) from None
+        refuse(f"{error.filename or folder}: {error.strerror}")
     say(printable(_told(folder, made)))
     if made:
         say("\n".join(_needs(store.cluster)))
-
-
-def _folder(settings: Settings, out: str | None) -> Path | None:
-    assert settings.values is not None
-    return tls_directory(out or settings.values["tls"], data_directory(settings.data))
 
 
 def _told(folder: Path, made: Sequence[Path]) -> str:

@@ -16,7 +16,6 @@ from pygmy.settings import Value
 @settings_of("config")
 def config(settings: Settings) -> None:
     """Show all settings: what each is, and whether a flag, a variable, the settings file or nobody has said so."""
-    assert settings.values is not None
     found = settings.values.all.values()
     if settings.json:
         shown = {one.setting.key: {"value": one.value, "from": one.origin} for one in found}

@@ -60,11 +60,17 @@ def choose(store: Store, names: Sequence[str]) -> list[Node]:
     return chosen
 
 
-def choose_replica(store: Store, name: str) -> Node:
-    """The one replica of this name. Anything else, be it a front end, which has no database, is a usage error."""
+def choose_one(store: Store, name: str) -> Node:
+    """The one node of this name; a usage error if there is none."""
     if name == "all":
         raise click.UsageError("One node at a time: which?")
     (node,) = choose(store, [name])
+    return node
+
+
+def choose_replica(store: Store, name: str) -> Node:
+    """The one replica of this name. Anything else, be it a front end, which has no database, is a usage error."""
+    node = choose_one(store, name)
     if node.role is Role.FRONTEND:
         raise click.UsageError(f"{node.name} is a front end: it has no database, and keeps no copy of anything.")
     return node

@@ -13,17 +13,16 @@ from pygmy.cli.calling import Settings
 from pygmy.cli.nodes import Store, is_here, load_store, names
 from pygmy.cli.options import settings_of
 from pygmy.cli.reacting import react
-from pygmy.cli.terminal import paint, printable, say, table, tell
+from pygmy.cli.terminal import paint, printable, refuse, say, table, tell
 from pygmy.cli.up import commands
 from pygmy.cluster import Node
-from pygmy.datadir import tls_directory, tls_path
+from pygmy.datadir import tls_home
 from pygmy.deploy.config import books_name, settings_file
 from pygmy.deploy.hosts import PREFIX, Host, Way, hosts_of
 from pygmy.deploy.release import make_release
 from pygmy.deploy.rollout import Plan, Rollout
 from pygmy.deploy.sites import Sites, sites_for
 from pygmy.deploy.upkeep import Condition, conditions, last_lines, remove, stop
-from pygmy.settings.parsing import OFF
 from pygmy.web.auth import SecretsError
 
 _PREFIX = re.compile(r"(~|/[A-Za-z0-9._-]+)(/[A-Za-z0-9._-]+)*")
@@ -147,23 +146,14 @@ def _plan(settings: Settings, store: Store, offline: bool) -> Plan:
     from pygmy.deploy.keys import make_keys
     from pygmy.tls.files import BadFiles
 
-    assert settings.values is not None
     books = settings.values["books"]
     try:
         files = {books_name(settings.values): Path(books).read_bytes()} if books else {}
         release = make_release(store.cluster, settings_file(settings.values), files)
-        keys = make_keys(store.data, _folder(settings, store.data), store.cluster)
+        keys = make_keys(store.data, tls_home(settings.values["tls"], store.data), store.cluster)
     except (OSError, SecretsError, BadFiles) as error:
-        tell(printable(str(error)), "red")
-        raise click.exceptions.Exit(1) from None
+        refuse(str(error))
     return Plan(store.cluster, release, keys, store.data / "deploy" if offline else None)
-
-
-def _folder(settings: Settings, data: Path) -> Path | None:
-    """Where the certificates are, or are to be; None: the nodes are to speak in the clear."""
-    assert settings.values is not None
-    given = settings.values["tls"]
-    return None if given == OFF else tls_directory(given, data) or tls_path(data)
 
 
 async def _deploy(reactor: Any, store: Store, plan: Plan, sites: Sites) -> bool:

@@ -16,7 +16,7 @@ import pygmy
 from pygmy.cli.calling import Settings
 from pygmy.cli.composing import IMAGE, composition
 from pygmy.cli.nodes import Store, port_trouble
-from pygmy.cli.terminal import paint, printable, say, tell
+from pygmy.cli.terminal import paint, printable, refuse, say, tell
 from pygmy.settings import Layer, Values, Written
 
 OPEN_SECONDS = 300.0
@@ -28,13 +28,11 @@ LEFT_OUT = ("data", "books", "tls", "insecure-network", "listen")  # what is abo
 
 def up_in_containers(settings: Settings, store: Store) -> None:
     """Open the store in containers, until Ctrl-C. What keeps it from opening is told in one line; exit code 1."""
-    assert settings.values is not None
     _check(settings, store)
     source = checkout()
     trouble = docker_trouble() or image_trouble(source) or _ports_taken(store)
     if trouble is not None:
-        tell(printable(trouble), "red")
-        raise click.exceptions.Exit(1)
+        refuse(trouble)
     name = project(store.cluster_file)
     content = composition(name, store.cluster, source=source, environment=carried(settings.values))
     with TemporaryDirectory(prefix="pygmy-") as folder:
@@ -129,8 +127,7 @@ class Containers:
         finally:
             self._close()
         if trouble is not None:
-            tell(trouble, "red")
-            raise click.exceptions.Exit(1)
+            refuse(trouble)
 
     def _open(self) -> str | None:
         """None once every front end serves; else why that will not be."""

@@ -83,7 +83,6 @@ class Store(Struct, frozen=True):
 def load_store(settings: Settings) -> Store:
     """The store that the settings describe. A bad cluster file, or no file of books, is a usage error."""
     values = settings.values
-    assert values is not None
     books = values.all.get("books")
     if books is not None and books.value is not None and not Path(books.value).is_file():
         raise BadSettings(f"{books.origin}: there is no file {printable(books.value)!r}.")

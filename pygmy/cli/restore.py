@@ -9,7 +9,7 @@ from pygmy.cli.calling import Settings
 from pygmy.cli.daemons import choose_replica
 from pygmy.cli.nodes import is_here, load_store
 from pygmy.cli.options import settings_of
-from pygmy.cli.terminal import printable, say, tell
+from pygmy.cli.terminal import printable, refuse, say
 from pygmy.clock import utc_milliseconds
 
 
@@ -44,9 +44,3 @@ def restore(settings: Settings, node: str, file: str) -> None:
     if restored.aside is not None:
         say(f"What it had before is in {restored.aside}")
     say(f"Next: {store.advice(f'start {chosen.name}')}")
-
-
-def refuse(why: str) -> None:
-    """Tell why nothing was done. Exit code 1."""
-    tell(printable(why), "red")
-    raise click.exceptions.Exit(1)

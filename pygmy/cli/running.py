@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from pygmy.cli.calling import Settings
-from pygmy.cli.daemons import choose
+from pygmy.cli.daemons import choose_one
 from pygmy.cli.failures import UNAVAILABLE
 from pygmy.cli.health import HEALTHY, condition
 from pygmy.cli.nodes import Store, load_store
@@ -25,11 +25,8 @@ def run(settings: Settings, node: str) -> None:
 
     This process becomes the node, whatever machine the cluster file says that it is on: in a container, process 1.
     """
-    if node == "all":
-        raise click.UsageError("One node at a time: which?")
     store = load_store(settings)
-    (chosen,) = choose(store, [node])
-    command = store.command(chosen, daemon=False)
+    command = store.command(choose_one(store, node), daemon=False)
     sys.stdout.flush()
     os.execv(command[0], command)
 

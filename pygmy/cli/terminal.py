@@ -2,7 +2,7 @@
 
 import os
 import sys
-from typing import TextIO
+from typing import NoReturn, TextIO
 
 import click
 
@@ -56,3 +56,9 @@ def table(rows: list[list[str]], colour: dict[int, list[str | None]] | None = No
             cells.append(paint(padded, fg) if fg else padded)
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
+
+
+def refuse(why: str) -> NoReturn:
+    """Tell why nothing was done. Exit code 1."""
+    tell(printable(why), "red")
+    raise click.exceptions.Exit(1) from None

@@ -17,10 +17,10 @@ from msgspec import Struct
 
 from pygmy.database import log
 from pygmy.database.errors import BackupFailed
-from pygmy.database.flush import flush_file
 from pygmy.database.longjob import Abandoned, Pause
 from pygmy.database.meta import put
 from pygmy.database.pool import BUSY_SECONDS
+from pygmy.durable import flush_file
 from pygmy.messages.replication import Version
 
 PAGES = 256  # in one step: a megabyte, which takes about as long as a commit

@@ -1,17 +1,9 @@
-"""What is written, on the disk: of one file, and of a database that a killed process has left to the kernel."""
+"""A database that a killed process has left to the kernel, on the disk."""
 
 import contextlib
 import os
-from pathlib import Path
 
-
-def flush_file(path: str | Path) -> None:
-    """Have a file's bytes, or a directory's names, on the disk. Raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+from pygmy.durable import flush_file
 
 
 def flush_database(path: str) -> None:

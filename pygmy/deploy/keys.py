@@ -1,11 +1,11 @@
 """What a host's nodes prove themselves with: the store's two secrets, and their certificates."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from msgspec import Struct
 
 from pygmy.cluster import Cluster
-from pygmy.deploy.hosts import Host
 from pygmy.deploy.release import digest
 from pygmy.tls.certificates import make_certificates
 from pygmy.web.auth import ADMIN_FILE, CLUSTER_FILE, Secrets
@@ -17,11 +17,11 @@ class Keys(Struct, frozen=True):
     data: Path
     tls: Path | None
 
-    def files(self, host: Host) -> dict[str, bytes]:
-        """What goes to a host: nobody else's private key."""
+    def files(self, nodes: Iterable[str]) -> dict[str, bytes]:
+        """What goes into the data directory of these nodes: nobody else's private key. Raises OSError."""
         files = {name: (self.data / name).read_bytes() for name in (CLUSTER_FILE, ADMIN_FILE)}
         if self.tls is not None:
-            names = ["ca.pem", *(f"{node}.{kind}" for node in host.node_names for kind in ("pem", "key"))]
+            names = ["ca.pem", *(f"{node}.{kind}" for node in nodes for kind in ("pem", "key"))]
             files |= {f"tls/{name}": (self.tls / name).read_bytes() for name in names}
         return files
 

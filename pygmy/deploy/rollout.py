@@ -90,7 +90,7 @@ class Rollout:
         if plan.release.id not in facts["versions"]:
             await self._prepare(site)
         site.say("secrets ...")
-        await site.step("secrets", archive(plan.keys.files(site.host)))
+        await site.step("secrets", archive(plan.keys.files(site.host.node_names)))
         if facts["systemd"]:
             site.say("systemd units ...")
             await site.step("units", units=dict(plan.release.units))

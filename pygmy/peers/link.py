@@ -21,7 +21,7 @@ from twisted.web.iweb import IResponse
 from pygmy.errors import Problem, overloaded
 from pygmy.messages.internal import Answer, AnswerBody, Call, CallBody, OneWay, OutgoingEnvelope, Refused
 from pygmy.peers.client import AsciiUrl, LinkDown, bounded, link_down, read_body
-from pygmy.tls.seldom import Seldom
+from pygmy.seldom import Seldom
 
 log = Logger()
 

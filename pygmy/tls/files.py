@@ -1,7 +1,6 @@
 """Keys and certificates as files: read strictly, written whole and durably or not at all."""
 
 import os
-import secrets
 import stat
 from pathlib import Path
 
@@ -9,8 +8,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
+from pygmy.durable import write_whole
+
 CA = "ca"
-KEY_MODE, CERTIFICATE_MODE, FOLDER_MODE = 0o600, 0o644, 0o700
+CERTIFICATE_MODE, FOLDER_MODE = 0o644, 0o700
 
 
 class BadFiles(ValueError):
@@ -58,30 +59,9 @@ def load_key(path: Path) -> ec.EllipticCurvePrivateKey:
 
 def save_certificates(path: Path, certificates: tuple[x509.Certificate, ...]) -> None:
     """Raises OSError."""
-    _save(path, b"".join(one.public_bytes(Encoding.PEM) for one in certificates), CERTIFICATE_MODE)
+    write_whole(path, b"".join(one.public_bytes(Encoding.PEM) for one in certificates), CERTIFICATE_MODE)
 
 
 def save_key(path: Path, key: ec.EllipticCurvePrivateKey) -> None:
     """Raises OSError."""
-    _save(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), KEY_MODE)
-
-
-def _save(path: Path, content: bytes, mode: int) -> None:
-    """In place of what is there, at once, and so that it survives a power cut."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, KEY_MODE)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fchmod(file.fileno(), mode)
-            os.fsync(file.fileno())
-        draft.replace(path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    write_whole(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger
 
-from pygmy.tls.seldom import Seldom
+from pygmy.seldom import Seldom
 
 log = Logger()
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pygmy.cluster import Node, load_cluster
-from tests.support.processes import ENVIRONMENT, PROJECT
+from tests.support.processes import ENVIRONMENT, PROJECT, pygmy
 
 SCRIPT = PROJECT / "scripts" / "hosts.sh"
 LONGEST = 900
@@ -102,15 +102,7 @@ class Deployed:
         """Another command of the operator's."""
         note(f"$ pygmy {' '.join(words)}")
         begun = time.monotonic()
-        done = subprocess.run(
-            [sys.executable, "-m", "pygmy", *words],
-            cwd=self.directory,
-            env=ENVIRONMENT,
-            capture_output=True,
-            text=True,
-            timeout=LONGEST,
-            check=False,
-        )
+        done = pygmy(self.directory, *words, timeout=LONGEST)
         for line in (done.stdout + done.stderr).splitlines():
             note(f"    {line}")
         return Ended(done.returncode, done.stdout + done.stderr, time.monotonic() - begun)

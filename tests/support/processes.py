@@ -5,8 +5,12 @@ come for a time that no healthy machine needs.
 """
 
 import http.client
+import os
+import signal
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +18,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
+
+import pytest
 
 from pygmy.cli.nodes import Store
 from pygmy.cluster import Node, Role
@@ -27,6 +33,33 @@ T = TypeVar("T")
 
 PROJECT = Path(__file__).parents[2]
 ENVIRONMENT = environment()
+
+
+def pygmy(directory: Path, *arguments: str, timeout: float = LONGEST) -> "subprocess.CompletedProcess[str]":
+    """`pygmy ...` in that directory, to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "pygmy", *arguments],
+        cwd=directory,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+def like_a_terminal() -> None:
+    """A process group of its own; and SIGINT works, also where tests run in the background of a shell."""
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def without_settings(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty directory, and no variable of whoever runs the tests."""
+    monkeypatch.chdir(directory)
+    for name in list(os.environ):
+        if name.startswith("PYGMY_"):
+            monkeypatch.delenv(name)
 
 
 def request_bytes(method: str, path: str, body: object = None, headers: Headers | None = None) -> bytes:
