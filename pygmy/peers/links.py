@@ -11,7 +11,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.web.iweb import IPolicyForHTTPS
 
 from pygmy.messages.internal import AnswerBody, CallBody, OneWay
-from pygmy.peers.client import http_client, pooled_agent
+from pygmy.peers.agent import NodeAgent
+from pygmy.peers.client import http_client
 from pygmy.peers.link import Link, encode
 
 
@@ -73,8 +74,7 @@ class Links:
         policy: IPolicyForHTTPS | None = None,
     ) -> "Links":
         """Links over TCP, or over TLS by `policy` where a URL says https."""
-        main, close_main = pooled_agent(reactor, width, policy)
-        heartbeats, close_heartbeats = pooled_agent(reactor, 1, policy)
+        main, heartbeats = NodeAgent(reactor, width, policy), NodeAgent(reactor, 1, policy)
         return cls(
             urls,
             sender,
@@ -83,7 +83,7 @@ class Links:
             main=http_client(main),
             heartbeats=http_client(heartbeats),
             width=width,
-            close=lambda: gatherResults([close_main(), close_heartbeats()]),
+            close=lambda: gatherResults([main.close(), heartbeats.close()]),
         )
 
     def __getitem__(self, name: str) -> Link:

@@ -19,6 +19,7 @@ from twisted.web.server import Request
 from pygmy.errors import Problem, bad_request
 from pygmy.web.auth import Secrets
 from pygmy.web.bearers import for_people
+from pygmy.web.internal import Internal
 from pygmy.web.metrics import Metrics
 from pygmy.web.openapi import Auth, Route, document
 from pygmy.web.problems import answer_failure
@@ -131,14 +132,14 @@ class _Root(Resource):
 
     isLeaf = True
 
-    def __init__(self, app: IResource, internal: IResource | None) -> None:
+    def __init__(self, app: IResource, internal: Internal | None) -> None:
         super().__init__()
         self._app = app
-        self._internal = internal
+        self.internal = internal
 
     def render(self, request: IRequest) -> Any:
-        if self._internal is not None and request.path == INTERNAL_PATH and not for_people(request):
-            return self._internal.render(request)
+        if self.internal is not None and request.path == INTERNAL_PATH and not for_people(request):
+            return self.internal.render(request)
         try:
             _readable(request)
             return self._app.render(request)
@@ -155,7 +156,7 @@ def _readable(request: IRequest) -> None:
         raise bad_request("Expected a path in UTF-8 and a Host in ASCII.") from None
 
 
-def root_resource(app: Klein, *, internal: IResource | None = None) -> IResource:
+def root_resource(app: Klein, *, internal: Internal | None = None) -> IResource:
     """The app, with the internal path (a plain Resource: the hot path of every buy) beside it."""
     return _Root(app.resource(), internal)
 

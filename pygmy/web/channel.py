@@ -61,7 +61,8 @@ class BoundedChannel(HTTPChannel):
     """HTTP/1.1 with the limits of its site, over TCP or TLS.
 
     `_since` is when the present state began: shaking hands (TLS), idle (no byte of a request yet), reading, answering
-    or refused. `bears` are the nodes whose name the other side has proven to bear, by a certificate of our CA.
+    or refused. `bears` are the nodes whose name the other side has proven to bear, by a certificate of our CA. `gone`:
+    it is no longer there.
     """
 
     bears: frozenset[str] = frozenset()
@@ -83,6 +84,7 @@ class BoundedChannel(HTTPChannel):
         self._since = self._seconds()
         self._idle = True
         self._refused = False
+        self.gone = False
         self._tls = self._shaking = False
         self._turn: IDelayedCall | None = None
 
@@ -116,6 +118,7 @@ class BoundedChannel(HTTPChannel):
         if self._shaking and (trouble := trouble_of(reason)) is not None:
             self.site.refusals(self.transport.getPeer(), trouble.why, trouble.claimed)
         self._handlingRequest = False
+        self.gone = True
         if self._turn is not None:
             self._turn.cancel()
         super().connectionLost(reason)
@@ -129,6 +132,9 @@ class BoundedChannel(HTTPChannel):
             if self._shortcut is not None and (answer := self._shortcut(data)) is not None:
                 self._since = self._seconds()
                 self.transport.write(answer)
+                return
+            if data[:5] == b"POST " and (internal := self.site.internal) is not None and internal.short(self, data):
+                self._since = self._seconds()
                 return
             self._idle = False
             self._since = self._seconds()
@@ -188,6 +194,28 @@ class BoundedChannel(HTTPChannel):
         super().requestDone(request)
         if not self.persistent:
             self._handlingRequest = False
+        self.site.settled()
+
+    # ---- requests that come the short way, and are not answered at once
+
+    def begin_short(self) -> None:
+        """One is being answered; what comes meanwhile is kept."""
+        self._idle = False
+        self._handlingRequest = True
+        self.setRawMode()
+
+    def end_short(self) -> None:
+        """Its answer is complete."""
+        self._handlingRequest = False
+        self._idle = True
+        self._since = self._seconds()
+        kept, self._dataBuffer = b"".join(self._dataBuffer), []
+        self.setLineMode()
+        if self.site.draining:
+            self.loseConnection()
+        elif kept:
+            self._networkProducer.resumeProducing()
+            self.dataReceived(kept)
         self.site.settled()
 
     # ---- refusals

@@ -13,6 +13,7 @@ from twisted.web.server import Site
 
 from pygmy.tls.refusals import Refusals
 from pygmy.web.channel import BoundedChannel, BoundedRequest
+from pygmy.web.internal import Internal
 
 # A front end's short way: the exact bytes of a request that came whole, while nothing else is under way on
 # its connection -> the exact bytes of the keep-alive answer, or None to go the ordinary way.
@@ -62,8 +63,8 @@ class BoundedSite(Site):
     ) -> None:
         super().__init__(resource, reactor=clock, parsePOSTFormSubmission=False)
         self.limits = limits
-        self.shortcut = shortcut
         self.people = people
+        self.serve(resource, shortcut)
         self.refusals = Refusals(clock.seconds)
         self.channels: set[BoundedChannel] = set()
         self._lingering: set[BoundedChannel] = set()
@@ -72,6 +73,12 @@ class BoundedSite(Site):
         self._drained: list[Deferred[None]] = []
         self._sweeper = LoopingCall(self._sweep)
         self._sweeper.clock = clock
+
+    def serve(self, resource: IResource, shortcut: Shortcut | None = None) -> None:
+        """From now on this, to connections that are there already, too; `shortcut` for new ones only."""
+        self.resource = resource
+        self.shortcut = shortcut
+        self.internal: Internal | None = None if self.people else getattr(resource, "internal", None)
 
     def buildProtocol(self, addr: IAddress | None) -> BoundedChannel:  # type: ignore[override]
         """A channel without HTTP/2 negotiation and proxies around it."""
