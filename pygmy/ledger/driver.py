@@ -127,6 +127,7 @@ class Driver:
         self._told = ""  # why this node does not serve, as last logged
         self._beaten: dict[tuple[str, type], int] = {}  # by node, the epochs of the last heartbeat and grant sent
         self._asked: dict[int, _Asked] = {}
+        self._missed: dict[str, Found] = {}  # by op_id: what is not on disk, as far as a search for it has looked
         self._closing: list[tuple[frozenset[int], Deferred[None]]] = []
         self._closed = False
         self._trail = Trail(now)
@@ -191,6 +192,11 @@ class Driver:
         self._look_up(ticket)
         return waiter
 
+    def expect(self) -> None:
+        """Have the primary copy come here."""
+        if not self._closed:
+            self._input(self.replica.expect)
+
     def find(self, op_id: str) -> Deferred[Result | None]:
         """The committed result under this op_id, if it is known here."""
         if self._closed:
@@ -198,9 +204,15 @@ class Driver:
         recent = self.replica.log.result(op_id)
         if recent is not None:
             return succeed(self._if_chosen(recent[1]))
-        return self._located(op_id).addCallback(
-            lambda found: None if found.known is None else self._if_chosen(found.known[1])
-        )
+        return self._located(op_id).addCallback(self._found, op_id)
+
+    def _found(self, found: Found, op_id: str) -> Result | None:
+        if found.known is not None:
+            return self._if_chosen(found.known[1])
+        if len(self._missed) >= self._timing.queue:
+            self._missed.clear()
+        self._missed[op_id] = found
+        return None
 
     def batches(self, after: int, limit: int) -> Deferred[tuple[Batch, ...]]:
         """Committed batches after a seq."""
@@ -273,6 +285,10 @@ class Driver:
         asked = self._asked[ticket]
         if self.replica.log.result(asked.op_id) is not None:
             self._submit(ticket, Found(None, 0))  # the core has it in memory
+            return
+        missed = self._missed.pop(asked.op_id, None)
+        if missed is not None:  # what came since is in memory, or the core asks again
+            self._submit(ticket, missed)
             return
         looking = self._located(asked.op_id)
         looking.addCallback(lambda found: self._submit(ticket, found))

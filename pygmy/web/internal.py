@@ -113,10 +113,11 @@ class Internal(Resource):
             self._call(envelope, Reply(OnChannel(channel), self._clock, len(envelope.calls)))
         else:
             channel.transport.write(whole(b"application/json", riders) if riders else _NO_CONTENT)
+            channel.touch()
         return True
 
     def _whole(self, channel: "BoundedChannel", data: bytes) -> Envelope | None:
-        end = data.find(b"\r\n\r\n")
+        end = data.find(b"\r\n\r\n") if data.startswith(_START) else -1
         cut = data.rfind(_LENGTH, 0, end) if end > 0 else -1
         if cut < 0 or not self._knows(data[:cut]):
             return None

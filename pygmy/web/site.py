@@ -13,11 +13,12 @@ from twisted.web.server import Site
 
 from pygmy.tls.refusals import Refusals
 from pygmy.web.channel import BoundedChannel, BoundedRequest
-from pygmy.web.internal import Internal
 
 # A front end's short way: the exact bytes of a request that came whole, while nothing else is under way on
 # its connection -> the exact bytes of the keep-alive answer, or None to go the ordinary way.
 Shortcut = Callable[[bytes], bytes | None]
+# Takes what has come on a connection on which nothing is under way; False: it is to go the ordinary way.
+ShortWay = Callable[[BoundedChannel, bytes], bool]
 
 
 class Limits(Struct, frozen=True):
@@ -75,10 +76,15 @@ class BoundedSite(Site):
         self._sweeper.clock = clock
 
     def serve(self, resource: IResource, shortcut: Shortcut | None = None) -> None:
-        """From now on this, to connections that are there already, too; `shortcut` for new ones only."""
+        """From now on this, to connections that are there already, too; `shortcut` for new ones only.
+
+        A resource's `internal` and `short` are short ways to some of what it serves.
+        """
         self.resource = resource
         self.shortcut = shortcut
-        self.internal: Internal | None = None if self.people else getattr(resource, "internal", None)
+        internal, app = getattr(resource, "internal", None), getattr(resource, "short", None)
+        ways = (None if self.people else internal and internal.short, app)
+        self.short_ways: tuple[ShortWay, ...] = tuple(way for way in ways if way is not None)
 
     def buildProtocol(self, addr: IAddress | None) -> BoundedChannel:  # type: ignore[override]
         """A channel without HTTP/2 negotiation and proxies around it."""
