@@ -6,6 +6,7 @@ The paths of the protocol are Deferred chains here: commit, invalidate, acknowle
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from msgspec import Struct
@@ -16,10 +17,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pygmy.clock import boottime, utc_milliseconds
-from pygmy.database import Boot, Located, Store
+from pygmy.database import Boot, Store
 from pygmy.errors import Problem, outcome_unknown, overloaded, unavailable
 from pygmy.ledger import told
 from pygmy.ledger.seam import Condition, Peer
+from pygmy.ledger.searches import Searches
 from pygmy.ledger.trail import Trail
 from pygmy.messages.internal import Invalidate, Invalidated, OneWay
 from pygmy.messages.operations import Operation, RecordForced, Result
@@ -39,7 +41,7 @@ from pygmy.replication.effects import (
     Syncing,
 )
 from pygmy.replication.effects import Store as StoreEffect
-from pygmy.replication.log import Log, result_of
+from pygmy.replication.log import Log
 from pygmy.replication.membership import MembershipFactory
 from pygmy.replication.replica import Found, Replica
 from pygmy.replication.timing import DEFAULT, Timing
@@ -127,6 +129,8 @@ class Driver:
         self._told = ""  # why this node does not serve, as last logged
         self._beaten: dict[tuple[str, type], int] = {}  # by node, the epochs of the last heartbeat and grant sent
         self._asked: dict[int, _Asked] = {}
+        self._search = Searches(store, clock)
+        self._found: list[tuple[int, Found]] = []  # by ticket, to be submitted in this turn of the reactor
         self._missed: dict[str, Found] = {}  # by op_id: what is not on disk, as far as a search for it has looked
         self._closing: list[tuple[frozenset[int], Deferred[None]]] = []
         self._closed = False
@@ -204,9 +208,9 @@ class Driver:
         recent = self.replica.log.result(op_id)
         if recent is not None:
             return succeed(self._if_chosen(recent[1]))
-        return self._located(op_id).addCallback(self._found, op_id)
+        return self._search(op_id).addCallback(self._searched, op_id)
 
-    def _found(self, found: Found, op_id: str) -> Result | None:
+    def _searched(self, found: Found, op_id: str) -> Result | None:
         if found.known is not None:
             return self._if_chosen(found.known[1])
         if len(self._missed) >= self._timing.queue:
@@ -290,7 +294,7 @@ class Driver:
         if missed is not None:  # what came since is in memory, or the core asks again
             self._submit(ticket, missed)
             return
-        looking = self._located(asked.op_id)
+        looking = self._search(asked.op_id)
         looking.addCallback(lambda found: self._submit(ticket, found))
         looking.addErrback(self._fail_stop)
 
@@ -299,19 +303,19 @@ class Driver:
         self._asked.pop(ticket, None)
 
     def _submit(self, ticket: int, found: Found) -> None:
-        if ticket in self._asked:
-            asked = self._asked[ticket]
-            self._input(self.replica.submit, ticket, asked.op_id, asked.operation, found)
+        """At the end of this turn of the reactor, with all others of the turn: they go into one batch."""
+        if not self._found:
+            self._clock.callLater(0, self._submit_all)
+        self._found.append((ticket, found))
 
-    def _located(self, op_id: str) -> Deferred[Found]:
-        def found(answer: tuple[dict[str, Located], int]) -> Found:
-            located, upto = answer
-            hit = located.get(op_id)
-            if hit is None:
-                return Found(None, upto)
-            return Found((hit.entry, result_of(hit.entry, (hit.epoch, hit.seq), hit.place)), upto)
-
-        return self._store.find((op_id,)).addCallback(found)
+    def _submit_all(self) -> None:
+        turn = [(ticket, found) for ticket, found in self._found if ticket in self._asked]
+        self._found = []
+        for left, (ticket, found) in zip(reversed(range(len(turn))), turn, strict=True):
+            asked = self._asked.get(ticket)
+            if asked is not None:
+                submit = partial(self.replica.submit, more=left > 0)
+                self._input(submit, ticket, asked.op_id, asked.operation, found)
 
     def _answer(self, effect: Answer) -> None:
         asked = self._asked.pop(effect.ticket, None)
