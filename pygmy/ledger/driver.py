@@ -26,7 +26,7 @@ from pygmy.ledger.trail import Trail
 from pygmy.messages.internal import Invalidate, Invalidated, OneWay
 from pygmy.messages.operations import Operation, RecordForced, Result
 from pygmy.messages.register import FoundingMessage, RegisterRequest
-from pygmy.messages.replication import Ack, Batch, Grant, Heartbeat, Version
+from pygmy.messages.replication import Ack, Batch, Grant, Heartbeat, Took, Update, Validate, Version
 from pygmy.peers import Links
 from pygmy.replication.effects import (
     Abandon,
@@ -54,6 +54,9 @@ log = Logger()
 READ_PATIENCE = 0.2  # seconds that a read waits for the commit that touches it
 LEAVE_PATIENCE = 3.0
 FORCE_PATIENCE = 10.0
+# Seconds for which a message may wait for another one to go along with: nobody waits for a TOOK, and readers may wait
+# for a VALIDATE.
+COMPANY, SOON = 0.1, 0.002
 FETCH_BATCHES, FETCH_BYTES = 1024, 512 * 1024
 
 
@@ -178,6 +181,8 @@ class Driver:
         if isinstance(message, Ack):
             self._trail.acked(sender, message.version)
         self._input(self.replica.receive, sender, message)
+        if isinstance(message, Update) and self.replica.owner == sender and self.replica.pending is not None:
+            self._links.owe(sender)  # the ACK will not take long
         if isinstance(message, Invalidated):
             self._look_at_invalidations()
 
@@ -391,7 +396,11 @@ class Driver:
                     self._send_beat(name, effect.message)
             case Ack(version=version):
                 self._trail.acknowledge(version, effect.to[0])
-                self._links.tell(effect.to, effect.message)
+                self._links.reply(effect.to[0], effect.message)
+            case Took():
+                self._links.tell(effect.to, effect.message, within=COMPANY)
+            case Validate():
+                self._links.tell(effect.to, effect.message, within=SOON)
             case _:
                 self._links.tell(effect.to, effect.message)
 
