@@ -29,8 +29,8 @@ from pygmy.messages.internal import (
     Sales,
     SalesPage,
 )
-from pygmy.messages.operations import Book, NewBook, Opened, Reused
-from pygmy.opening import parts
+from pygmy.messages.operations import Book, Opened, OpenStock, Reused
+from pygmy.openings import Opening
 from pygmy.routes.condition import cluster_body, health_body
 from pygmy.routes.log import log_route
 from pygmy.routes.reading import Reading
@@ -62,7 +62,7 @@ class CatalogServer(MultiService):
         clock: IReactorTime,
         secrets: Secrets,
         metrics: Metrics,
-        opening: Sequence[NewBook],
+        opening: Opening,
         more_routes: Sequence[Route] = (),
         riders: Riders = lambda sender: [],
     ) -> None:
@@ -76,7 +76,7 @@ class CatalogServer(MultiService):
         self._clock = clock
         self._secrets = secrets
         self._metrics = metrics
-        self._opening: Sequence[NewBook] | None = opening
+        self._opening: Opening | None = opening
         self._busy = False
         metrics.watch_tier(ledger.condition, ledger.peers)
         self._opener = Ticking(self._open, clock, 0.1)
@@ -97,22 +97,32 @@ class CatalogServer(MultiService):
         opening.addErrback(lambda failure: None if failure.check(Problem) else log.failure("opening failed", failure))
         opening.addBoth(done)
 
-    async def _put_on_shelves(self, books: Sequence[NewBook]) -> None:
+    async def _put_on_shelves(self, stock: Opening) -> None:
+        """Until the last part is there; what this node remembers saves it the reading of the books."""
+        if stock.remembered is None or not await self._has_part(stock.remembered - 1):
+            operations = stock.operations()
+            if await self._execute(operations):
+                stock.opened(len(operations))
+        self._opening = None
+        self._opener.stopService()
+
+    async def _execute(self, operations: Sequence[OpenStock]) -> bool:
         """Each part is an operation under an op_id of its own: every server may try, and one does it.
 
         The first part is tried whatever there is: its outcome tells whether the catalog was opened with this stock.
         """
-        operations = parts(books)
         for number, operation in enumerate(operations):
-            if number == 1 and await self._ledger.find(f"open:{len(operations) - 1}") is not None:
+            if number == 1 and await self._has_part(len(operations) - 1):
                 break
             result = await self._ledger.execute(operation, f"open:{number}")
             if isinstance(result.outcome, Reused):
                 log.warn("this catalog was opened with other books than this node was given")
-                break
+                return False
             assert isinstance(result.outcome, Opened)
-        self._opening = None
-        self._opener.stopService()
+        return True
+
+    async def _has_part(self, number: int) -> bool:
+        return await self._ledger.find(f"open:{number}") is not None
 
     # ---- calls from other nodes
 

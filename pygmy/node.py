@@ -20,7 +20,7 @@ from pygmy.catalog import CatalogServer
 from pygmy.clock import boottime, utc_milliseconds
 from pygmy.cluster import Cluster, Node, Role
 from pygmy.database import Ballots, Boot, Store, StoreError
-from pygmy.datadir import backups_path, database_path, voter_path
+from pygmy.datadir import backups_path, database_path, opened_path, voter_path
 from pygmy.durable import make_durable
 from pygmy.frontend import FrontEnd
 from pygmy.identity import Witnessing, begin, recognize
@@ -29,8 +29,8 @@ from pygmy.ledger.driver import Driver, Place
 from pygmy.ledger.orders import ReplicatedOrders
 from pygmy.listening import Listening
 from pygmy.messages.internal import OneWay
-from pygmy.messages.operations import TIERS, NewBook
-from pygmy.opening import load_books
+from pygmy.messages.operations import TIERS
+from pygmy.openings import Opening, opening_of
 from pygmy.order import OrderServer
 from pygmy.peers import Links, http_client, pooled_agent
 from pygmy.replication.founding import WrongCluster, check_charter
@@ -88,7 +88,7 @@ def make_node(
     credentials = None if tls is None else load_credentials(tls, node.name)
     if credentials is not None:
         secrets = replace(secrets, certified=frozenset(other.name for other in cluster.nodes))
-    opening = load_books(books) if role is Role.CATALOG else ()
+    opening = opening_of(books, opened_path(Path(data), node.name)) if role is Role.CATALOG else None
     make_durable(Path(data) / node.name)
     schedule = backups or Schedule()
     common = (cluster, node, Path(data), port, alone_since, secrets, opening, cache, schedule, reactor)
@@ -106,7 +106,7 @@ class NodeService(MultiService):
         port: str,
         alone_since: float,
         secrets: Secrets,
-        opening: tuple[NewBook, ...],
+        opening: Opening | None,
         cache: bool,
         schedule: Schedule,
         reactor: Any,
@@ -280,6 +280,8 @@ class NodeService(MultiService):
         )
 
     def _catalog_server(self, ledger: ReplicatedCatalog, backup: Route) -> CatalogServer:
+        opening, self._opening = self._opening, None  # once opened, its books need not be in memory twice
+        assert opening is not None
         return CatalogServer(
             self._cluster,
             self._node,
@@ -288,7 +290,7 @@ class NodeService(MultiService):
             self._reactor,
             self._secrets,
             self._metrics,
-            self._opening,
+            opening,
             (*self._replica_routes(ledger), backup),
             self._links.riders,
         )

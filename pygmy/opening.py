@@ -96,6 +96,11 @@ def load_books(path: str | None) -> tuple[NewBook, ...]:
     if path is None:
         packaged = files("pygmy") / "data" / "books.json"
         return parse_books(packaged.read_bytes(), "packaged books", ".json")
+    return parse_books(read_books(path), path, Path(path).suffix)
+
+
+def read_books(path: str) -> bytes:
+    """The bytes of the file at `path`. BooksError if it cannot be read, or is larger than any list of books."""
     try:
         with open(path, "rb") as file:
             data = file.read(LARGEST_FILE + 1)
@@ -103,7 +108,7 @@ def load_books(path: str | None) -> tuple[NewBook, ...]:
         raise BooksError(path, [f"cannot be read: {error.strerror or error}"]) from error
     if len(data) > LARGEST_FILE:
         raise BooksError(path, [f"expected at most {LARGEST_FILE} bytes"])
-    return parse_books(data, path, Path(path).suffix)
+    return data
 
 
 def parse_books(data: bytes, source: str, suffix: str = "") -> tuple[NewBook, ...]:

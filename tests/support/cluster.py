@@ -34,6 +34,7 @@ from pygmy.ledger.orders import ReplicatedOrders
 from pygmy.messages.internal import Envelope
 from pygmy.messages.operations import NewBook
 from pygmy.opening import load_books
+from pygmy.openings import Opening
 from pygmy.order import OrderServer
 from pygmy.peers import Links, http_client
 from pygmy.replication.founding import check_charter
@@ -314,7 +315,14 @@ class MemoryNode:
         if self.node.role is Role.CATALOG:
             self.driver = ReplicatedCatalog(*common, **clocks)
             self.server = CatalogServer(
-                cluster, self.node, self.driver, self._receive, life, SECRETS, self.metrics, self.books
+                cluster,
+                self.node,
+                self.driver,
+                self._receive,
+                life,
+                SECRETS,
+                self.metrics,
+                Opening(lambda: self.books),
             )
         else:
             self.driver = ReplicatedOrders(*common, **clocks)

@@ -1,0 +1,79 @@
+"""The stock that one node was given for an empty catalog, and the memory of a catalog having been opened with it.
+
+To read 100,000 books and check each takes a second or two. A node that starts again, in a catalog that was opened
+with this very file long ago, need not do so: its bytes are the same.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from hashlib import blake2b
+from pathlib import Path
+
+from pygmy.messages.operations import NewBook, OpenStock
+from pygmy.opening import load_books, parse_books, parts, read_books
+
+_REMEMBERED = re.compile(r"([0-9a-f]{32}) ([1-9][0-9]{0,8})\n")
+
+
+class Opening:
+    """An opening stock as the operations that put it on the shelves.
+
+    `remembered`: how many operations those are, where a catalog was opened with them once (None: not known to have
+    been). Whether this catalog was is for its log to tell.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[], Sequence[NewBook]],
+        remembered: int | None = None,
+        remember: Callable[[int], None] = lambda count: None,
+    ) -> None:
+        self._load = load
+        self.remembered = remembered
+        self._remember = remember
+        self._operations: tuple[OpenStock, ...] = ()
+
+    def operations(self) -> tuple[OpenStock, ...]:
+        """See `pygmy.opening.parts`. BooksError where the file is read only now, and has changed."""
+        if not self._operations:
+            self._operations = parts(self._load())
+        return self._operations
+
+    def opened(self, count: int) -> None:
+        """A catalog has been opened with this stock, by so many operations: remember that for the next start."""
+        if self.remembered != count:
+            self.remembered = count
+            self._remember(count)
+
+
+def opening_of(path: str | None, memory: Path) -> Opening:
+    """The opening stock in the file at `path` (None: the packaged one). `memory`: where this node remembers it.
+
+    BooksError as `load_books`, unless a catalog was opened with a file of the same bytes.
+    """
+    if path is None:
+        books = load_books(None)
+        return Opening(lambda: books)
+    data = read_books(path)
+    suffix = Path(path).suffix
+    digest = blake2b(suffix.encode() + b"\0" + data, digest_size=16).hexdigest()
+
+    def remember(count: int) -> None:
+        # Whatever becomes of it, in a power cut or on a full disk, costs the next start a second and no more.
+        with suppress(OSError):
+            memory.write_text(f"{digest} {count}\n")
+
+    count = _recall(memory, digest)
+    if count is not None:
+        return Opening(lambda: load_books(path), count, remember)
+    read = parse_books(data, path, suffix)
+    return Opening(lambda: read, None, remember)
+
+
+def _recall(memory: Path, digest: str) -> int | None:
+    try:
+        found = _REMEMBERED.fullmatch(memory.read_text())
+    except (OSError, UnicodeDecodeError):
+        return None
+    return int(found.group(2)) if found is not None and found.group(1) == digest else None
