@@ -56,7 +56,7 @@ class Listening(MultiService):
     def serve(self, resource: IResource, shortcut: Shortcut | None = None) -> None:
         """From now on this, to connections that are there already, too; `shortcut` for new ones only."""
         for site in self._sites:
-            site.resource, site.shortcut = resource, shortcut
+            site.serve(resource, shortcut)
 
     def drain(self) -> "Deferred[Any]":
         """See `BoundedSite.drain`."""

@@ -32,7 +32,7 @@ from pygmy.messages.internal import OneWay
 from pygmy.messages.operations import TIERS
 from pygmy.openings import Opening, opening_of
 from pygmy.order import OrderServer
-from pygmy.peers import Links, http_client, pooled_agent
+from pygmy.peers import Links, NodeAgent, http_client
 from pygmy.replication.founding import WrongCluster, check_charter
 from pygmy.replication.log import Diverged, LogBroken
 from pygmy.routes.backup import backup_route
@@ -128,8 +128,8 @@ class NodeService(MultiService):
         policy = None if credentials is None else _policy(cluster, credentials)
         self._links = Links.on_reactor(urls, node.name, secrets.cluster, reactor, policy=policy)
         self._links.deliver = self._receive
-        agent, self._close_agent = pooled_agent(reactor, 1, policy)
-        self._client = http_client(agent)
+        self._agent = NodeAgent(reactor, 1, policy)
+        self._client = http_client(self._agent)
         self._metrics.watch("messages to other nodes", lambda: self._links.waiting)
         self._opened: Deferred[None] = succeed(None)
         self._inbox: Callable[[str, OneWay], None] | None = None
@@ -337,7 +337,7 @@ class NodeService(MultiService):
         if self._ballots is not None:
             await self._ballots.close()
         await self._links.close()
-        await self._close_agent()
+        await self._agent.close()
         self.running = False
 
     def _cannot_start(self, failure: Failure) -> None:

@@ -42,6 +42,8 @@ class Errand(Struct, frozen=True):
 
     `what` is how log lines call it (`GET /books/1`; "": it is routine, and not mentioned). `key`: a write's
     Idempotency-Key ("": a read, which may be repeated freely). `departing()` is called right before each try.
+    `steady`: it goes to the first replica that serves, and not to the next in turn. Writes of one tier that all go to
+    one replica find the primary copy there, and go to its disk together.
     """
 
     what: str
@@ -49,6 +51,7 @@ class Errand(Struct, frozen=True):
     body: CallBody
     key: str = ""
     departing: Callable[[], None] = lambda: None
+    steady: bool = False
 
 
 class Reply(Struct, Generic[AnswerT], frozen=True):
@@ -183,7 +186,7 @@ class _Journey(Generic[AnswerT]):
     async def _round(self) -> Reply[AnswerT] | None:
         """One try at each candidate; None when none of them settled it."""
         try:
-            names = self._f.tier.candidates(routine=not self._errand.what)
+            names = self._f.tier.candidates(routine=not self._errand.what, steady=self._errand.steady)
         except Problem as problem:
             raise self._failed(problem) from None
         for place, name in enumerate(names):

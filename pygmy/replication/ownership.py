@@ -39,8 +39,11 @@ class Ownership:
             self._core.broadcast(Take(self._core.epoch))
 
     def on_take(self, peer: str) -> None:
-        """P2 arrives: the owner notes who waits."""
-        if self.mine and peer not in self._waiters:
+        """P2 arrives: the owner notes who waits, and so does whom the primary copy may be on its way to.
+
+        The asker repeats itself no sooner than at the next heartbeat.
+        """
+        if peer not in self._waiters:
             self._waiters.append(peer)
 
     def give(self) -> None:
@@ -64,8 +67,15 @@ class Ownership:
         self.mine, self.owner = True, core.me
         self.moves += 1
         self._counter, self._given = give.counter, None
-        self._waiters = [node for node in give.waiters if node != core.me]
+        waiters = dict.fromkeys((*give.waiters, *self._waiters))
+        self._waiters = [node for node in waiters if node != core.me]
         return True
+
+    def wrote(self, peer: str) -> None:
+        """This member writes: the primary copy is there, and it waits no more."""
+        self.owner = peer
+        if peer in self._waiters:
+            self._waiters.remove(peer)
 
     def on_took(self, took: Took) -> None:
         """The GIVE arrived: no need to repeat it."""

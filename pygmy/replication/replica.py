@@ -113,6 +113,13 @@ class Replica:
             self._writes.repeat()
         return self._drain()
 
+    def expect(self, now: float, wall: int) -> list[Effect]:
+        """An operation will be submitted soon: ask for the primary copy (P2) where nothing else moves it."""
+        core = self._at(now, wall)
+        if core.mode == "RUNNING" and not self._ownership.mine and self._writes.idle:
+            self._ownership.ask()
+        return self._drain()
+
     def receive(
         self, sender: str, message: ReplicaMessage | RegisterReply | Invalidated, now: float, wall: int
     ) -> list[Effect]:
@@ -127,9 +134,19 @@ class Replica:
         return self._drain()
 
     def submit(
-        self, ticket: int, op_id: str, operation: Operation, found: Found, now: float, wall: int
+        self,
+        ticket: int,
+        op_id: str,
+        operation: Operation,
+        found: Found,
+        now: float,
+        wall: int,
+        more: bool = False,
     ) -> list[Effect]:
-        """P1: execute the operation once; answered under this ticket, now or later."""
+        """P1: execute the operation once; answered under this ticket, now or later.
+
+        `more`: another one follows at once, and no batch is begun before that one is here.
+        """
         core = self._at(now, wall)
         if core.mode == "INIT" or core.leaving:
             core.effects.append(Abandon(ticket, False, self.why()))
@@ -138,6 +155,7 @@ class Replica:
         else:
             digest = digest_of(operation)
             self._writes.submit(Waiting(ticket, op_id, operation, digest, found.known, found.upto))
+        if not more:
             self._writes.pump()
         return self._drain()
 

@@ -182,7 +182,7 @@ class Writes:
         if core.log.head == batch.base:
             if self._ownership.mine:
                 raise LogBroken(f"{peer} sent {batch.version} although the primary copy is here")
-            self._ownership.owner = peer
+            self._ownership.wrote(peer)
             try:
                 changes = core.log.append(batch)
             except Diverged:

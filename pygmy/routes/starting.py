@@ -47,7 +47,7 @@ def starting_resource(
     internal = Internal(secrets, clock, receive, lambda sender, call: fail(unavailable(WHY)))
     app = make_app(routes, secrets=secrets, metrics=metrics)
     paths = {route.path.encode("ascii") for route in routes} | {INTERNAL_PATH, b"/openapi.json"}
-    return _ForNow(root_resource(app, internal=internal), frozenset(paths))
+    return _ForNow(root_resource(app, internal=internal), internal, frozenset(paths))
 
 
 class _ForNow(Resource):
@@ -55,8 +55,9 @@ class _ForNow(Resource):
 
     isLeaf = True
 
-    def __init__(self, resource: IResource, paths: frozenset[bytes]) -> None:
+    def __init__(self, resource: IResource, internal: Internal, paths: frozenset[bytes]) -> None:
         super().__init__()
+        self.internal = internal
         self._resource = resource
         self._paths = paths
 

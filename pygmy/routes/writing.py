@@ -121,7 +121,7 @@ class Writing:
         return write_bytes(request, 204, b"", {KEY: key})
 
     async def _executed(self, request: IRequest, operation: Operation, key: str, expected: type[AnswerT]) -> AnswerT:
-        errand = _errand(request, Execute(op_id(key), operation), key)
+        errand = _errand(request, Execute(op_id(key), operation), key, steady=True)
         reply = await _write(request, self._catalog, errand, Executed)
         result = reply.answer.result
         if isinstance(result.outcome, expected):
@@ -224,8 +224,8 @@ def _key(request: IRequest) -> str:
     return idempotency_key(request) or uuid7()
 
 
-def _errand(request: IRequest, body: Buy | Execute, key: str) -> Errand:
-    return Errand(line_of(request), request_id(request), body, key)
+def _errand(request: IRequest, body: Buy | Execute, key: str, steady: bool = False) -> Errand:
+    return Errand(line_of(request), request_id(request), body, key, steady=steady)
 
 
 async def _write(request: IRequest, tier: Forwards, errand: Errand, expected: type[AnswerT]) -> Reply[AnswerT]:

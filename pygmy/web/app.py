@@ -19,10 +19,12 @@ from twisted.web.server import Request
 from pygmy.errors import Problem, bad_request
 from pygmy.web.auth import Secrets
 from pygmy.web.bearers import for_people
+from pygmy.web.internal import Internal
 from pygmy.web.metrics import Metrics
 from pygmy.web.openapi import Auth, Route, document
 from pygmy.web.problems import answer_failure
 from pygmy.web.requests import request_id, write_bytes
+from pygmy.web.short import ShortWay
 
 T = TypeVar("T")
 log = Logger()
@@ -32,6 +34,12 @@ _NO_ROUTE = "(none)"
 _CLIENT_GONE = 499
 
 
+class App(Klein):
+    """A Klein app, and a short way to its routes."""
+
+    short: ShortWay
+
+
 def make_app(
     routes: Sequence[Route],
     *,
@@ -39,19 +47,20 @@ def make_app(
     metrics: Metrics,
     title: str = "Pygmy",
     now: Callable[[], float] = perf_counter,
-) -> Klein:
+) -> "App":
     """A Klein app that serves these routes and /openapi.json, behind the secrets they name; counts and times.
 
     Every error leaves as problem+json: `Problem` as it is, 404/405 with Allow, anything else as a 500 that
     tells no details and is logged with the request id. HEAD works wherever GET does.
     """
-    app = Klein()
+    app = App()
     app.url_map.merge_slashes = False  # a redirect would be an HTML page
     table = (*routes, _openapi_route(routes, title))
-    for number, route in enumerate(table):
+    served = [(route, _guarded(route, secrets, metrics, now)) for route in table]
+    for number, (route, serve) in enumerate(served):
         path = route.path.replace("{", "<").replace("}", ">")
-        handler = _guarded(route, secrets, metrics, now)
-        app.route(path, methods=[route.method], endpoint=f"{number} {route.method} {route.path}")(handler)
+        app.route(path, methods=[route.method], endpoint=f"{number} {route.method} {route.path}")(serve)
+    app.short = ShortWay(served)
 
     @app.handle_errors(Exception)
     def unrouted(request: IRequest, failure: Failure) -> bytes:
@@ -131,14 +140,15 @@ class _Root(Resource):
 
     isLeaf = True
 
-    def __init__(self, app: IResource, internal: IResource | None) -> None:
+    def __init__(self, app: App, internal: Internal | None) -> None:
         super().__init__()
-        self._app = app
-        self._internal = internal
+        self._app = app.resource()
+        self.short = app.short
+        self.internal = internal
 
     def render(self, request: IRequest) -> Any:
-        if self._internal is not None and request.path == INTERNAL_PATH and not for_people(request):
-            return self._internal.render(request)
+        if self.internal is not None and request.path == INTERNAL_PATH and not for_people(request):
+            return self.internal.render(request)
         try:
             _readable(request)
             return self._app.render(request)
@@ -155,9 +165,9 @@ def _readable(request: IRequest) -> None:
         raise bad_request("Expected a path in UTF-8 and a Host in ASCII.") from None
 
 
-def root_resource(app: Klein, *, internal: IResource | None = None) -> IResource:
+def root_resource(app: App, *, internal: Internal | None = None) -> IResource:
     """The app, with the internal path (a plain Resource: the hot path of every buy) beside it."""
-    return _Root(app.resource(), internal)
+    return _Root(app, internal)
 
 
 def shield(work: "Deferred[T]", request: IRequest | None = None) -> "Deferred[T]":

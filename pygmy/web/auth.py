@@ -66,6 +66,15 @@ class Secrets(Struct, frozen=True):
             named = ", ".join(sorted(borne)) or "no node"
             raise Unproven(f"It says that it is {node}, and its certificate is of {named}.")
 
+    def is_member(self, authorization: bytes) -> bool:
+        """Whether this value of the header holds the cluster secret."""
+        scheme, _, sent = authorization.partition(b" ")
+        return scheme.lower() == b"bearer" and _same(sent.strip(), self.cluster)
+
+    def proves(self, node: str, borne: frozenset[str]) -> bool:
+        """Whether certificates that bear these names prove a member to be `node`; without TLS its word is enough."""
+        return self.certified is None or (node in self.certified and node in borne)
+
     def require_admin(self, request: IRequest) -> None:
         """Pass with the admin token or the cluster secret; 401 without one, 403 with a wrong one."""
         sent = _bearer(request)

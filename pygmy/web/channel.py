@@ -1,6 +1,7 @@
 """One connection of a `BoundedSite`. Garbage gets problem+json and is closed; nothing waits for a slow client."""
 
 import re
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +63,7 @@ class BoundedChannel(HTTPChannel):
 
     `_since` is when the present state began: shaking hands (TLS), idle (no byte of a request yet), reading, answering
     or refused. `bears` are the nodes whose name the other side has proven to bear, by a certificate of our CA.
+    `gone`: it is no longer there.
     """
 
     bears: frozenset[str] = frozenset()
@@ -83,6 +85,8 @@ class BoundedChannel(HTTPChannel):
         self._since = self._seconds()
         self._idle = True
         self._refused = False
+        self.gone = False
+        self._left: Callable[[], None] | None = None
         self._tls = self._shaking = False
         self._turn: IDelayedCall | None = None
 
@@ -116,6 +120,10 @@ class BoundedChannel(HTTPChannel):
         if self._shaking and (trouble := trouble_of(reason)) is not None:
             self.site.refusals(self.transport.getPeer(), trouble.why, trouble.claimed)
         self._handlingRequest = False
+        self.gone = True
+        left, self._left = self._left, None
+        if left is not None:
+            left()
         if self._turn is not None:
             self._turn.cancel()
         super().connectionLost(reason)
@@ -129,6 +137,8 @@ class BoundedChannel(HTTPChannel):
             if self._shortcut is not None and (answer := self._shortcut(data)) is not None:
                 self._since = self._seconds()
                 self.transport.write(answer)
+                return
+            if not self.site.draining and any(way(self, data) for way in self.site.short_ways):
                 return
             self._idle = False
             self._since = self._seconds()
@@ -188,6 +198,39 @@ class BoundedChannel(HTTPChannel):
         super().requestDone(request)
         if not self.persistent:
             self._handlingRequest = False
+        self.site.settled()
+
+    # ---- requests that come the short way, and are not answered at once
+
+    def body_limit(self, path: bytes) -> int:
+        """The longest body that this path takes."""
+        return self._limits.body_at(path)
+
+    def begin_short(self, left: Callable[[], None] | None = None) -> None:
+        """One is being answered; what comes meanwhile is kept. `left()`: what to do if the other side leaves then."""
+        self._idle = False
+        self._handlingRequest = True
+        self._left = left
+        self._since = self._seconds()
+        self.setRawMode()
+
+    def touch(self) -> None:
+        """One has been answered at once."""
+        self._since = self._seconds()
+
+    def end_short(self) -> None:
+        """Its answer is complete."""
+        self._handlingRequest = False
+        self._left = None
+        self._idle = True
+        self._since = self._seconds()
+        kept, self._dataBuffer = b"".join(self._dataBuffer), []
+        self.setLineMode()
+        if self.site.draining:
+            self.loseConnection()
+        elif kept:
+            self._networkProducer.resumeProducing()
+            self.dataReceived(kept)
         self.site.settled()
 
     # ---- refusals

@@ -17,6 +17,8 @@ from pygmy.web.channel import BoundedChannel, BoundedRequest
 # A front end's short way: the exact bytes of a request that came whole, while nothing else is under way on
 # its connection -> the exact bytes of the keep-alive answer, or None to go the ordinary way.
 Shortcut = Callable[[bytes], bytes | None]
+# Takes what has come on a connection on which nothing is under way; False: it is to go the ordinary way.
+ShortWay = Callable[[BoundedChannel, bytes], bool]
 
 
 class Limits(Struct, frozen=True):
@@ -62,8 +64,8 @@ class BoundedSite(Site):
     ) -> None:
         super().__init__(resource, reactor=clock, parsePOSTFormSubmission=False)
         self.limits = limits
-        self.shortcut = shortcut
         self.people = people
+        self.serve(resource, shortcut)
         self.refusals = Refusals(clock.seconds)
         self.channels: set[BoundedChannel] = set()
         self._lingering: set[BoundedChannel] = set()
@@ -72,6 +74,17 @@ class BoundedSite(Site):
         self._drained: list[Deferred[None]] = []
         self._sweeper = LoopingCall(self._sweep)
         self._sweeper.clock = clock
+
+    def serve(self, resource: IResource, shortcut: Shortcut | None = None) -> None:
+        """From now on this, to connections that are there already, too; `shortcut` for new ones only.
+
+        A resource's `internal` and `short` are short ways to some of what it serves.
+        """
+        self.resource = resource
+        self.shortcut = shortcut
+        internal, app = getattr(resource, "internal", None), getattr(resource, "short", None)
+        ways = (None if self.people else internal and internal.short, app)
+        self.short_ways: tuple[ShortWay, ...] = tuple(way for way in ways if way is not None)
 
     def buildProtocol(self, addr: IAddress | None) -> BoundedChannel:  # type: ignore[override]
         """A channel without HTTP/2 negotiation and proxies around it."""

@@ -1,0 +1,339 @@
+"""The agent under treq's client, for requests to nodes: keep-alive HTTP/1.1 in as few steps as that takes.
+
+Twisted's own agent does all that browsers may want, and costs several times as much; every step of a buy is such a
+request. This one does what nodes say to each other: bodies written at once, answers whose length is known or which
+are chunked. It works with any HTTP/1.1 server, and everything works with `twisted.web.client.Agent` in its place.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, cast
+
+from twisted.internet.defer import Deferred, gatherResults, succeed
+from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.interfaces import IConsumer, IProtocol, IStreamClientEndpoint
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.python.failure import Failure
+from twisted.web.client import URI, BrowserLikePolicyForHTTPS, ResponseDone
+from twisted.web.http import _ChunkedTransferDecoder
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IAgent, IBodyProducer, IPolicyForHTTPS, IResponse
+from zope.interface import implementer
+
+CONNECT_SECONDS = 1.0
+# The server closes a connection that was idle for 60 s: be first, or a request may meet the closing.
+IDLE_SECONDS = 30.0
+_LONGEST_HEAD = 32 * 1024
+_HEADS = 64  # heads of answers that are remembered
+
+
+class BadAnswer(Exception):
+    """What came is no answer that this agent can read."""
+
+
+class _Head:
+    """The head of an answer, taken apart; `length` None: the body is chunked. Answers repeat their heads."""
+
+    __slots__ = ("code", "headers", "keeps", "length", "phrase")
+
+    def __init__(self, raw: bytes) -> None:
+        status, *lines = raw.split(b"\r\n")
+        version, code, self.phrase = (*status.split(b" ", 2), b"")[:3]
+        if version != b"HTTP/1.1" or not code.isdigit():
+            raise BadAnswer("expected an answer in HTTP/1.1")
+        self.code = int(code)
+        self.headers = Headers()
+        for line in lines:
+            name, colon, value = line.partition(b":")
+            if not colon:
+                raise BadAnswer("expected headers")
+            self.headers.addRawHeader(name, value.strip())
+        self.length = self._length()
+        self.keeps = self._one(b"Connection").lower() != b"close"
+
+    def _length(self) -> int | None:
+        if self.code in (204, 304):
+            return 0
+        if self._one(b"Transfer-Encoding").lower() == b"chunked":
+            return None
+        length = self._one(b"Content-Length")
+        if not length.isdigit():
+            raise BadAnswer("expected an answer whose length is known")
+        return int(length)
+
+    def _one(self, name: bytes) -> bytes:
+        return (self.headers.getRawHeaders(name) or [b""])[-1]
+
+
+@implementer(IResponse)
+class _Response:
+    """An answer whose body may still be coming; what comes before somebody reads it is kept."""
+
+    version = (b"HTTP", 1, 1)
+    request = None
+    previousResponse: IResponse | None = None
+
+    def __init__(self, head: _Head, transport: Any) -> None:
+        self.code = head.code
+        self.phrase = head.phrase
+        self.headers = head.headers
+        self.length = head.length
+        self._transport = transport
+        self._reader: IProtocol | None = None
+        self._kept: list[bytes] = []
+        self._end: Failure | None = None
+
+    def deliverBody(self, protocol: IProtocol) -> None:
+        """Its `dataReceived` gets the body, part by part; `connectionLost` its end (ResponseDone: all of it)."""
+        self._reader = protocol
+        protocol.makeConnection(self._transport)
+        for data in self._kept:
+            protocol.dataReceived(data)
+        self._kept = []
+        if self._end is not None:
+            protocol.connectionLost(self._end)
+
+    def setPreviousResponse(self, response: IResponse) -> None:
+        """There was a redirect before."""
+        self.previousResponse = response
+
+    def received(self, data: bytes) -> None:
+        """A part of the body."""
+        if self._reader is None:
+            self._kept.append(data)
+        else:
+            self._reader.dataReceived(data)
+
+    def ended(self, reason: Failure) -> None:
+        """The end of the body."""
+        self._end = reason
+        if self._reader is not None:
+            self._reader.connectionLost(reason)
+
+
+_DONE = Failure(ResponseDone())
+
+
+class _Connection(Protocol):
+    """One connection, with one request under way at most; `idle(self)` is called whenever it can take another."""
+
+    transport: Any
+
+    def __init__(self, idle: "Callable[[_Connection], None]", lost: "Callable[[_Connection], None]") -> None:
+        self._idle = idle
+        self._lost = lost
+        self._heads: dict[bytes, _Head] = {}
+        self._buffer = b""
+        self._asked: Deferred[IResponse] | None = None  # waits for the head of an answer
+        self._response: _Response | None = None  # its body is coming
+        self._missing = 0
+        self._chunks: _ChunkedTransferDecoder | None = None
+        self._keeps = True
+        self._closed: Deferred[None] | None = None
+        self.since = 0.0  # when it became idle
+
+    def ask(self, data: bytes) -> Deferred[IResponse]:
+        """Send a whole request; fires with the answer once its head is here."""
+        asked: Deferred[IResponse] = Deferred(lambda _: self._abandon())
+        self._asked = asked
+        self.transport.write(data)
+        return asked
+
+    def _abandon(self) -> None:
+        self._asked = None
+        self.transport.abortConnection()
+
+    def close(self) -> Deferred[None]:
+        """Close it, idle as it is; fires once it is closed."""
+        self._closed = Deferred()
+        self.transport.abortConnection()
+        return self._closed
+
+    def dataReceived(self, data: bytes) -> None:
+        """Bytes of answers, of any cut."""
+        try:
+            if self._asked is not None:
+                self._read_head(self._buffer + data if self._buffer else data)
+            elif self._response is not None:
+                self._read_body(data)
+            else:
+                raise BadAnswer("an answer that nobody has asked for")
+        except BadAnswer:
+            self._break(Failure())
+        except Exception as error:  # a chunk that is none, a header's name that is none
+            self._break(Failure(BadAnswer(str(error))))
+
+    def _read_head(self, data: bytes) -> None:
+        end = data.find(b"\r\n\r\n")
+        if end < 0:
+            if len(data) > _LONGEST_HEAD:
+                raise BadAnswer("expected a shorter head")
+            self._buffer = data
+            return
+        self._buffer = b""
+        raw = data[:end]
+        head = self._heads.get(raw)
+        if head is None:
+            head = _Head(raw)
+            if len(self._heads) >= _HEADS:
+                self._heads.clear()
+            self._heads[raw] = head
+        self._begin(head, data[end + 4 :])
+
+    def _begin(self, head: _Head, rest: bytes) -> None:
+        asked, self._asked = self._asked, None
+        self._keeps = head.keeps
+        self._response = response = _Response(head, self.transport)
+        if head.length is None:
+            self._chunks = _ChunkedTransferDecoder(response.received, self._finish)
+        else:
+            self._missing = head.length
+        cast("Deferred[IResponse]", asked).callback(cast(IResponse, response))
+        if self._response is response and (rest or head.length == 0):
+            self._read_body(rest)
+
+    def _read_body(self, data: bytes) -> None:
+        if self._chunks is not None:
+            self._chunks.dataReceived(data)
+            return
+        self._missing -= len(data)
+        if self._missing < 0:
+            raise BadAnswer("more than the length that was announced")
+        if data and self._response is not None:
+            self._response.received(data)
+        if not self._missing:
+            self._finish(b"")
+
+    def _finish(self, rest: bytes) -> None:
+        """The answer is complete: the next request first, or the reader might wish for a connection of its own."""
+        response, self._response, self._chunks = self._response, None, None
+        if rest or not self._keeps:
+            self.transport.loseConnection()
+        else:
+            self._idle(self)
+        if response is not None:
+            response.ended(_DONE)
+
+    def _break(self, reason: Failure) -> None:
+        self.transport.abortConnection()
+        self._end(reason)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Nobody is there any more."""
+        self._lost(self)
+        self._end(reason)
+        if self._closed is not None:
+            self._closed.callback(None)
+
+    def _end(self, reason: Failure) -> None:
+        asked, self._asked = self._asked, None
+        response, self._response = self._response, None
+        if asked is not None:
+            asked.errback(reason)
+        if response is not None:
+            response.ended(reason)
+
+
+class _Place:
+    """Where the requests for one URL go: what each of them begins with, and the connections that are open there."""
+
+    def __init__(self, agent: "NodeAgent", uri: bytes) -> None:
+        self._agent = agent
+        self._uri = URI.fromBytes(uri)
+        self.connections = agent.connections.setdefault(self._uri.netloc, deque())
+        self._endpoint = agent.endpoint(self._uri)
+        self._factory = Factory.forProtocol(cast(Any, lambda: _Connection(self._idle, self._lost)))
+        self._factory.noisy = False
+
+    def head(self, method: bytes, headers: Headers | None, body: bytes | None) -> bytes:
+        """What goes before the body."""
+        lines = [b"%s %s HTTP/1.1\r\nHost: %s" % (method, self._uri.originForm, self._uri.netloc)]
+        for name, values in () if headers is None else headers.getAllRawHeaders():
+            lines += [b"%s: %s" % (name, value) for value in values]
+        if body is not None:
+            lines.append(b"Content-Length: %d" % len(body))
+        return b"\r\n".join([*lines, b"", b""])
+
+    def connection(self) -> "Deferred[_Connection]":
+        """One that takes a request: one that is open, the last used first, or a new one."""
+        while self.connections:
+            connection = self.connections.pop()
+            if self._agent.seconds() - connection.since < IDLE_SECONDS:
+                return succeed(connection)
+            connection.transport.loseConnection()
+        return cast("Deferred[_Connection]", self._endpoint.connect(self._factory))
+
+    def _idle(self, connection: _Connection) -> None:
+        if len(self.connections) >= self._agent.width or self._agent.closed:
+            connection.transport.loseConnection()
+            return
+        connection.since = self._agent.seconds()
+        self.connections.append(connection)
+
+    def _lost(self, connection: _Connection) -> None:
+        if connection in self.connections:
+            self.connections.remove(connection)
+
+
+class _Collector:
+    """What a body producer takes for its consumer."""
+
+    def __init__(self) -> None:
+        self.data = b""
+
+    def write(self, data: bytes) -> None:
+        self.data += data
+
+
+@implementer(IAgent)
+class NodeAgent:
+    """Keeps up to `width` idle connections a host, and repeats nothing.
+
+    `policy` says whom to believe over TLS, and what to show them (None: whom a browser does). A request whose
+    Deferred is cancelled has its connection closed. Failures are those of connecting, the reason for which the
+    connection was lost, or `BadAnswer`.
+    """
+
+    def __init__(self, reactor: Any, width: int, policy: IPolicyForHTTPS | None = None) -> None:
+        self.width = width
+        self.seconds: Callable[[], float] = reactor.seconds
+        self.connections: dict[bytes, deque[_Connection]] = {}
+        self.closed = False
+        self._reactor = reactor
+        self._policy = policy
+        self._places: dict[bytes, _Place] = {}
+
+    def request(
+        self,
+        method: bytes,
+        uri: bytes,
+        headers: Headers | None = None,
+        bodyProducer: IBodyProducer | None = None,
+    ) -> "Deferred[IResponse]":
+        """As any agent's; the body has to be produced at once. URLs are remembered: a cluster has few."""
+        place = self._places.get(uri)
+        if place is None:
+            place = self._places[uri] = _Place(self, uri)
+        body = None if bodyProducer is None else _produced(bodyProducer)
+        data = place.head(method, headers, body) + (body or b"")
+        return place.connection().addCallback(lambda connection: connection.ask(data))
+
+    def endpoint(self, uri: URI) -> IStreamClientEndpoint:
+        """Where this URL's host listens."""
+        endpoint = HostnameEndpoint(self._reactor, uri.host, uri.port, timeout=CONNECT_SECONDS)
+        if uri.scheme != b"https":
+            return endpoint
+        policy = self._policy or BrowserLikePolicyForHTTPS()
+        return wrapClientTLS(policy.creatorForNetloc(uri.host, uri.port), endpoint)
+
+    def close(self) -> "Deferred[Any]":
+        """Close the idle connections (fires when that is done), and others once their request is through."""
+        self.closed = True
+        idle = [connection for place in self.connections.values() for connection in place]
+        return gatherResults([connection.close() for connection in idle])
+
+
+def _produced(producer: IBodyProducer) -> bytes:
+    collector = _Collector()
+    producer.startProducing(cast(IConsumer, collector))
+    return collector.data
