@@ -86,7 +86,7 @@ class CatalogServer(MultiService):
 
     def _open(self) -> None:
         """Until it is known to be there: put the opening stock on the shelves, once for the whole tier."""
-        if self._opening is None or self._busy or self._ledger.condition().state != "RUNNING":
+        if self._opening is None or self._busy or self._ledger.condition().why:
             return
         self._busy = True
 
@@ -122,7 +122,10 @@ class CatalogServer(MultiService):
         return True
 
     async def _has_part(self, number: int) -> bool:
-        return await self._ledger.find(f"open:{number}") is not None
+        found = await self._ledger.find(f"open:{number}")
+        if found is None and (why := self._ledger.condition().why):
+            raise unavailable(why)  # this node cannot tell just now
+        return found is not None
 
     # ---- calls from other nodes
 

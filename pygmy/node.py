@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from random import SystemRandom
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 from twisted.application.service import IService, MultiService
@@ -40,14 +40,14 @@ from pygmy.routes.forcing import ViewBody, forcing_routes
 from pygmy.routes.starting import starting_resource
 from pygmy.schedule import Schedule
 from pygmy.ticking import Ticking
-from pygmy.tls.certificates import utc_now
-from pygmy.tls.contexts import Credentials, NodesPolicy, load_credentials
-from pygmy.tls.expiry import DAY, warn_of_expiry
 from pygmy.tls.places import check_places, endpoint_from
 from pygmy.voting import Voting
 from pygmy.web.auth import Secrets, SecretsError
 from pygmy.web.metrics import Metrics
 from pygmy.web.openapi import Route
+
+if TYPE_CHECKING:
+    from pygmy.tls.contexts import Credentials, NodesPolicy
 
 log = Logger()
 
@@ -85,7 +85,7 @@ def make_node(
         secrets = Secrets.load(data)
     except SecretsError as error:
         raise ValueError(str(error)) from None
-    credentials = None if tls is None else load_credentials(tls, node.name)
+    credentials = None if tls is None else _credentials(tls, node.name)
     if credentials is not None:
         secrets = replace(secrets, certified=frozenset(other.name for other in cluster.nodes))
     opening = opening_of(books, opened_path(Path(data), node.name)) if role is Role.CATALOG else None
@@ -110,7 +110,7 @@ class NodeService(MultiService):
         cache: bool,
         schedule: Schedule,
         reactor: Any,
-        credentials: Credentials | None = None,
+        credentials: "Credentials | None" = None,
         listen: Sequence[str] = (),
     ) -> None:
         super().__init__()
@@ -143,7 +143,14 @@ class NodeService(MultiService):
         self._listening = Listening(self._resource, port, reactor, credentials, listen)
         self._listening.setServiceParent(self)
         if credentials is not None:
-            Ticking(lambda: warn_of_expiry(credentials, utc_now()), reactor, DAY).setServiceParent(self._listening)
+            self._warn_of_expiry(credentials)
+
+    def _warn_of_expiry(self, credentials: "Credentials") -> None:
+        from pygmy.tls.certificates import utc_now
+        from pygmy.tls.expiry import DAY, warn_of_expiry
+
+        daily = Ticking(lambda: warn_of_expiry(credentials, utc_now()), self._reactor, DAY)
+        daily.setServiceParent(self._listening)
 
     # ---- one-way messages
 
@@ -366,8 +373,19 @@ class NodeService(MultiService):
         os._exit(code)
 
 
-def _policy(cluster: Cluster, credentials: Credentials) -> NodesPolicy:
+# A node that speaks no TLS starts the faster without what speaks it, which is why that is imported here and there.
+
+
+def _credentials(tls: Path, node: str) -> "Credentials":
+    from pygmy.tls.contexts import load_credentials
+
+    return load_credentials(tls, node)
+
+
+def _policy(cluster: Cluster, credentials: "Credentials") -> "NodesPolicy":
     """Whom this node believes to be which node."""
+    from pygmy.tls.contexts import NodesPolicy
+
     return NodesPolicy(credentials, {(node.host, node.port): node.name for node in cluster.nodes})
 
 

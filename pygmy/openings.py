@@ -5,7 +5,7 @@ with this very file long ago, need not do so: its bytes are the same.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
@@ -25,20 +25,17 @@ class Opening:
 
     def __init__(
         self,
-        load: Callable[[], Sequence[NewBook]],
+        load: Callable[[], tuple[OpenStock, ...]],
         remembered: int | None = None,
         remember: Callable[[int], None] = lambda count: None,
     ) -> None:
         self._load = load
         self.remembered = remembered
         self._remember = remember
-        self._operations: tuple[OpenStock, ...] = ()
 
     def operations(self) -> tuple[OpenStock, ...]:
         """See `pygmy.opening.parts`. BooksError where the file is read only now, and has changed."""
-        if not self._operations:
-            self._operations = parts(self._load())
-        return self._operations
+        return self._load()
 
     def opened(self, count: int) -> None:
         """A catalog has been opened with this stock, by so many operations: remember that for the next start."""
@@ -47,14 +44,19 @@ class Opening:
             self._remember(count)
 
 
+def opening(books: Iterable[NewBook]) -> Opening:
+    """Of these books, of which nothing is remembered."""
+    operations = parts(books)
+    return Opening(lambda: operations)
+
+
 def opening_of(path: str | None, memory: Path) -> Opening:
     """The opening stock in the file at `path` (None: the packaged one). `memory`: where this node remembers it.
 
     BooksError as `load_books`, unless a catalog was opened with a file of the same bytes.
     """
     if path is None:
-        books = load_books(None)
-        return Opening(lambda: books)
+        return opening(load_books(None))
     data = read_books(path)
     suffix = Path(path).suffix
     digest = blake2b(suffix.encode() + b"\0" + data, digest_size=16).hexdigest()
@@ -66,9 +68,9 @@ def opening_of(path: str | None, memory: Path) -> Opening:
 
     count = _recall(memory, digest)
     if count is not None:
-        return Opening(lambda: load_books(path), count, remember)
-    read = parse_books(data, path, suffix)
-    return Opening(lambda: read, None, remember)
+        return Opening(lambda: parts(load_books(path)), count, remember)
+    operations = parts(parse_books(data, path, suffix))
+    return Opening(lambda: operations, None, remember)
 
 
 def _recall(memory: Path, digest: str) -> int | None:

@@ -55,6 +55,21 @@ class Shelves(Journal):
         self._ids: list[int] = []
         self._topics: dict[str, list[int]] = {}
 
+    def load(self, rows: Iterable[tuple[Hashable, Row]], undo: Iterable[tuple[Hashable, Row | None]]) -> None:
+        """As `Journal.load`, into empty shelves. At once: row by row it takes four times as long."""
+        self._rows = dict(rows)
+        self._before = dict(undo)
+        topics = self._topics
+        for item, row in cast("dict[int, Book]", self._rows).items():
+            if not row.removed:
+                self._ids.append(item)
+                try:
+                    topics[row.topic].append(item)
+                except KeyError:
+                    topics[row.topic] = [item]
+        for ids in (self._ids, *topics.values()):
+            ids.sort()
+
     def book(self, item: int) -> Book | None:
         """The book, unless there never was one or it is removed."""
         book = cast("Book | None", self._rows.get(item))

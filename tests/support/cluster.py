@@ -34,7 +34,7 @@ from pygmy.ledger.orders import ReplicatedOrders
 from pygmy.messages.internal import Envelope
 from pygmy.messages.operations import NewBook
 from pygmy.opening import load_books
-from pygmy.openings import Opening
+from pygmy.openings import opening
 from pygmy.order import OrderServer
 from pygmy.peers import Links, http_client
 from pygmy.replication.founding import check_charter
@@ -322,7 +322,7 @@ class MemoryNode:
                 life,
                 SECRETS,
                 self.metrics,
-                Opening(lambda: self.books),
+                opening(self.books),
             )
         else:
             self.driver = ReplicatedOrders(*common, **clocks)
