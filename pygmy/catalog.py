@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.web.resource import IResource
@@ -29,8 +29,8 @@ from pygmy.messages.internal import (
     Sales,
     SalesPage,
 )
-from pygmy.messages.operations import Book, Opened, OpenStock, Reused
-from pygmy.openings import Opening
+from pygmy.messages.operations import Book, Opened, OpenStock, Result, Reused
+from pygmy.openings import Opening, together
 from pygmy.routes.condition import cluster_body, health_body
 from pygmy.routes.log import log_route
 from pygmy.routes.reading import Reading
@@ -45,6 +45,9 @@ from pygmy.web.openapi import Route
 from pygmy.web.status import ClusterBody, Health, common_routes
 
 log = Logger()
+
+OPENING_TICK = 0.1  # seconds
+OPENING_TICKS = 50
 
 
 class CatalogServer(MultiService):
@@ -78,8 +81,9 @@ class CatalogServer(MultiService):
         self._metrics = metrics
         self._opening: Opening | None = opening
         self._busy = False
+        self._patience = OPENING_TICKS
         metrics.watch_tier(ledger.condition, ledger.peers)
-        self._opener = Ticking(self._open, clock, 0.1)
+        self._opener = Ticking(self._open, clock, OPENING_TICK)
         self._opener.setServiceParent(self)
 
     # ---- the opening stock
@@ -101,6 +105,8 @@ class CatalogServer(MultiService):
         """Until the last part is there; what this node remembers saves it the reading of the books."""
         if stock.remembered is None or not await self._has_part(stock.remembered - 1):
             operations = stock.operations()
+            if await self._left_to_leader(len(operations) - 1):
+                return  # and looked at again with the next tick
             if await self._execute(operations):
                 stock.opened(len(operations))
         self._opening = None
@@ -111,14 +117,26 @@ class CatalogServer(MultiService):
 
         The first part is tried whatever there is: its outcome tells whether the catalog was opened with this stock.
         """
-        for number, operation in enumerate(operations):
-            if number == 1 and await self._has_part(len(operations) - 1):
+        for numbers in together(operations):
+            if numbers[0] == 1 and await self._has_part(len(operations) - 1):
                 break
-            result = await self._ledger.execute(operation, f"open:{number}")
-            if isinstance(result.outcome, Reused):
-                log.warn("this catalog was opened with other books than this node was given")
-                return False
-            assert isinstance(result.outcome, Opened)
+            asked = [self._ledger.execute(operations[number], f"open:{number}") for number in numbers]
+            for result in await _all(asked):
+                if isinstance(result.outcome, Reused):
+                    log.warn("this catalog was opened with other books than this node was given")
+                    return False
+                assert isinstance(result.outcome, Opened)
+        return True
+
+    async def _left_to_leader(self, last: int) -> bool:
+        """Of many books each part takes a while, and a longer one if servers take turns with it: the leader does it.
+
+        Only for so long: it may have been given other books.
+        """
+        leads = self._ledger.condition().leader == self._node.name
+        if last == 0 or leads or self._patience == 0 or await self._has_part(last):
+            return False
+        self._patience -= 1
         return True
 
     async def _has_part(self, number: int) -> bool:
@@ -199,3 +217,11 @@ class CatalogServer(MultiService):
     def cluster(self) -> ClusterBody:
         """The tier as this replica sees it."""
         return cluster_body(self._cluster, self._node, self._ledger.condition(), self._ledger.peers())
+
+
+async def _all(asked: list[Deferred[Result]]) -> list[Result]:
+    """The results of all, or the first failure."""
+    try:
+        return await gatherResults(asked, consumeErrors=True)
+    except FirstError as first:
+        first.subFailure.raiseException()

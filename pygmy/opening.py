@@ -317,7 +317,7 @@ def _books(rows: Iterable[_Row], faults: _Faults) -> tuple[NewBook, ...]:
     without = total = 0
     for row in rows:
         total += 1
-        found = {column: _checked(row, column, faults) for column in _COLUMNS if column in row.values}
+        found = _found(row, faults)
         item = found.get("id")
         if "id" not in found:
             without += 1
@@ -329,6 +329,15 @@ def _books(rows: Iterable[_Row], faults: _Faults) -> tuple[NewBook, ...]:
     if first_without and without < total:
         faults.at(first_without, "id", f"expected an id in all rows or in none: {without} of {total} have none")
     return tuple(books)
+
+
+def _found(row: _Row, faults: _Faults) -> dict[str, Any]:
+    """What stands in the columns of the row."""
+    values = row.values
+    try:
+        return {column: check(values[column]) for column, check in _CHECKS.items() if column in values}
+    except _Unexpected:  # now each by itself
+        return {column: _checked(row, column, faults) for column in _COLUMNS if column in values}
 
 
 def _checked(row: _Row, column: str, faults: _Faults) -> Any:
