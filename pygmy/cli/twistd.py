@@ -5,6 +5,8 @@ import gc
 import os
 import sys
 
+from pygmy.claim import claim_early, drop
+
 
 def main() -> None:
     """twistd, with the arguments of this process."""
@@ -12,10 +14,14 @@ def main() -> None:
         os.setsid()
     # Loading a program makes no garbage, and looking for some takes a tenth of a start; `NodeProcess` turns it on.
     gc.disable()
+    claim_early(sys.argv[1:])
     from twisted.scripts.twistd import run
 
     sys.argv[0] = "twistd"
-    run()
+    try:
+        run()
+    finally:
+        drop()
 
 
 if __name__ == "__main__":
