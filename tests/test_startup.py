@@ -3,11 +3,16 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from pygmy import claim as claims
+from pygmy.claim import claim, claim_early, drop
+from pygmy.clock import boottime
+from pygmy.pidfile import AlreadyRunning, running
 from pygmy.tls import absence
 from pygmy.tls.absence import leave_out
 from pygmy.tls.places import plain
@@ -94,3 +99,61 @@ def test_an_environment_that_was_set_up_holds_the_project_compiled(tmp_path: Pat
         subprocess.run(["bash", "-euc", script], env=env, check=True, timeout=60)
     (compiled,) = (package / "__pycache__").iterdir()
     assert compiled.name.startswith("module.")
+
+
+# ---- the lock that a node holds before Twisted is loaded
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The directory of a node that has run before."""
+    monkeypatch.chdir(tmp_path)
+    directory = tmp_path / "data" / "catalog-1"
+    directory.mkdir(parents=True)
+    yield directory
+    drop()
+
+
+def test_a_node_that_has_run_before_is_locked_early_and_taken_over_as_it_is(home: Path) -> None:
+    before = boottime()
+    claim_early(["--nodaemon", "pygmy-catalog", "--node", "catalog-1", "--data", "data", "--port", "tcp:1"])
+    after = boottime()
+    assert running(home / "twistd.pid") is not None
+    taken = claim(home / "twistd.pid")
+    assert before <= taken.since <= after
+    drop()
+    assert running(home / "twistd.pid") is not None, "it is the node's now"
+    taken.pid_file.release()
+
+
+def test_what_nobody_takes_over_is_let_go(home: Path) -> None:
+    claim_early(["pygmy-catalog", "--node=1", "--data=data"])
+    assert (home / "twistd.pid").exists()
+    drop()
+    assert list(home.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["pygmy-catalog", "--help"],
+        ["pygmy-catalog", "--node", "0", "--data", "data"],
+        ["pygmy-order", "--node", "1", "--data", "data"],
+        ["pygmy-catalog", "--node", "x", "--data", "data"],
+        ["pygmy-catalog", "--node", "1", "--data", "data", "--nonsense"],
+        ["pygmy-catalog", "--node", "1", "--data", "data", "--config", "none.toml"],
+    ],
+)
+def test_what_cannot_be_told_is_left_to_the_node(home: Path, arguments: list[str]) -> None:
+    claim_early(arguments)
+    assert not claims._early
+    assert [path.name for path in home.parent.parent.rglob("*")] == ["data", "catalog-1"]
+
+
+def test_of_a_node_that_runs_the_node_itself_says_so(home: Path) -> None:
+    other = claim(home / "twistd.pid")
+    claim_early(["pygmy-catalog", "--node", "1", "--data", "data"])
+    with pytest.raises(AlreadyRunning):
+        claim(home / "twistd.pid")
+    other.pid_file.release()
