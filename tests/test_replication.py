@@ -434,6 +434,26 @@ def test_the_primary_copy_moves_to_whoever_wants_to_write(net: Net) -> None:
     net.agree()
 
 
+def test_a_take_that_overtakes_the_give_is_not_forgotten(net: Net) -> None:
+    """Requests have connections of their own: else its sender would wait until the next heartbeat."""
+    a, b = net["a"], net["b"]
+    net.write("a", "k0")
+    b.give(b.replica.receive("a", Take(b.replica.view.epoch), *net.time))  # type: ignore[union-attr]
+    ticket = b.submit(ONE, "k1")
+    net.settle()
+    assert ticket in b.answers
+    assert (a.owns, b.owns) == (True, False)
+
+
+def test_a_take_of_long_ago_moves_nothing(net: Net) -> None:
+    a, b = net["a"], net["b"]
+    net.write("a", "k0")
+    b.give(b.replica.receive("a", Take(b.replica.view.epoch), *net.time))  # type: ignore[union-attr]
+    net.run(0.3)
+    net.write("b", "k1")
+    assert (a.owns, b.owns) == (False, True)
+
+
 def test_only_an_idle_owner_gives_the_primary_copy_away(net: Net) -> None:
     a, b = net["a"], net["b"]
     a.working = False
