@@ -28,6 +28,7 @@ from pygmy.messages.replication import (
     Heartbeat,
     Join,
     QueryValidate,
+    Status,
     Suffix,
     SuffixRequest,
     SyncAck,
@@ -1006,6 +1007,31 @@ def test_an_empty_disk_gets_everything(net: Net) -> None:
     b.boot()
     net.until(net.full)
     assert b.disk == net["a"].disk
+
+
+def test_a_node_that_starts_again_learns_without_waiting_for_its_next_tick(net: Net) -> None:
+    """It looks at the register, hears who serves, and takes what it missed: all at its first tick."""
+    net.kill("b")
+    net.until(lambda: net.alone("a"))
+    net.write("a", "k")
+    b = net["b"]
+    b.boot()
+    b.give(b.replica.tick(*net.time))
+    net.settle()
+    assert [e.batches for e in b.effects if isinstance(e, Synced)] == [1]
+    assert not b.sent(Join), "its former life may have promised leases"
+
+
+def test_a_node_whose_latest_read_lists_it_as_a_source_learns_from_nobody(net: Net) -> None:
+    """It could truncate what it has acknowledged: its older incarnation has to be removed first."""
+    b, view = net["b"], net["a"].replica.view
+    assert view is not None
+    assert "b" in view.sources
+    net.kill("b")
+    b.boot()
+    b.replica._change._on_value(view)
+    b.give(b.replica.receive("a", Status("RUNNING", 1, view.epoch, False, False), *net.time))
+    assert not b.sent(SuffixRequest)
 
 
 def test_the_tier_does_not_wait_for_a_joiner_that_waits_for_itself(net: Net) -> None:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from msgspec import Struct
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -140,12 +140,18 @@ class Driver:
         self._trail = Trail(now)
         self._beat = LoopingCall(self._tick)
         self._beat.clock = clock
+        self._sure_at = timing.lease + (now() if alone_since is None else alone_since)
+        self._sure: IDelayedCall | None = None
 
     # ---- life
 
     def start(self) -> None:
         """Begin to take part."""
         self._beat.start(self._timing.heartbeat)
+        # From then on nothing that an earlier process granted holds: it may join, and not only at the next tick.
+        wait = self._sure_at - self._now()
+        if wait > 0:
+            self._sure = self._clock.callLater(wait + 0.001, self._tick)
 
     def stop(self) -> Deferred[None]:
         """V8: finish what is in flight, leave the view, close the database."""
@@ -158,13 +164,19 @@ class Driver:
             if self.replica.left or self._now() >= limit:
                 break
             await deferLater(self._clock, 0.05)
-        if self._beat.running:
-            self._beat.stop()
+        self._rest()
         self._failed = None
         self._closed = True
         for ticket in list(self._asked):
             self._abandon(Abandon(ticket, True, self.replica.why()))
         await self._store.close()
+
+    def _rest(self) -> None:
+        """Tick no more."""
+        if self._beat.running:
+            self._beat.stop()
+        if self._sure is not None and self._sure.active():
+            self._sure.cancel()
 
     def _tick(self) -> None:
         self._input(self.replica.tick)
@@ -458,8 +470,7 @@ class Driver:
         """This node must not go on: tell its owner, once."""
         if self._failed is not None:
             failed, self._failed = self._failed, None
-            if self._beat.running:
-                self._beat.stop()
+            self._rest()
             failed(failure)
 
 

@@ -17,7 +17,7 @@ from twisted.web.client import ResponseDone
 from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
-from pygmy.tls.troubles import trouble_of
+from pygmy.tls.ends import trouble_of
 
 T = TypeVar("T")
 

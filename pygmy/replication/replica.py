@@ -210,7 +210,7 @@ class Replica:
             case Probe():
                 change.on_probe(sender, message)
             case Status():
-                change.neighbours.note(sender, message)
+                change.on_status(sender, message)
             case SuffixRequest():
                 change.on_suffix_request(sender, message)
             case Suffix():

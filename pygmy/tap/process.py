@@ -1,5 +1,6 @@
 """What a node is as a process of its own: its log file, its pid file, and the order in which it starts and stops."""
 
+import gc
 import os
 import stat
 import sys
@@ -70,6 +71,9 @@ class NodeProcess(MultiService):
         """Start the node."""
         self._or_one_line(super().startService)
         self._or_one_line(self.node.startService)
+        if not gc.isenabled():  # as `pygmy.cli.twistd` wants it
+            gc.freeze()  # what is loaded stays
+            gc.enable()
 
     def stopService(self) -> "Deferred[None]":
         """Stop the node, then close its log, then give up the pid file: whoever waits for that finds all closed."""
