@@ -93,15 +93,13 @@ def _numbers(asked: Iterable[Asked]) -> Iterator[str]:
     for one, number in ordered:
         if (other := holders.setdefault(number, one.op_id)) != one.op_id:
             yield f"order {number} was given to {other} and to {one.op_id}"
-    for (one, number), before in _after(
-        ordered, lambda pair: (pair[0].invoked, pair[0].answered), lambda pair: pair[1]
-    ):
+    for (one, number), before in _after(ordered, lambda pair: pair[0], lambda pair: pair[1]):
         if before > number:
             yield f"{one.op_id} became order {number}, although order {before} was answered before it was asked"
 
 
 def _versions(reads: Iterable[Read]) -> Iterator[str]:
-    """Who looks after another was answered sees the same version of a book or a later one; each is the same to all."""
+    """Who looks after another was answered sees no older version; each version is the same to all."""
     by_item: dict[int, list[Read]] = {}
     for read in reads:
         by_item.setdefault(read.item, []).append(read)
@@ -111,21 +109,22 @@ def _versions(reads: Iterable[Read]) -> Iterator[str]:
             if read.version is not None and seen.setdefault(read.version, read.book) != read.book:
                 yield f"book {item} at {read.version} was shown as {seen[read.version]} and as {read.book}"
         there = [read for read in looks if read.version is not None]
-        for read, before in _after(there, lambda one: (one.invoked, one.answered), lambda one: one.version):
+        for read, before in _after(there, lambda one: one, lambda one: one.version):
             if read.version is not None and before > read.version:
                 yield f"{read.client} was shown book {item} at {read.version}, after {before} had been shown"
 
 
 def _after(
-    events: Sequence[Any], span: Callable[[Any], tuple[float, float | None]], value: Callable[[Any], Any]
+    events: Sequence[Any], span: Callable[[Any], Asked | Read], value: Callable[[Any], Any]
 ) -> Iterator[tuple[Any, Any]]:
     """Each event that began after others had ended, with the greatest value of those."""
-    ended = sorted(((span(one)[1], value(one)) for one in events if span(one)[1] is not None), key=lambda one: one[0])
+    spans = [(span(one), value(one)) for one in events]
+    ended = sorted((its.answered, number) for its, number in spans if its.answered is not None)
     ends = [moment for moment, _ in ended]
-    greatest = list(accumulate((its for _, its in ended), max))
+    greatest = list(accumulate((number for _, number in ended), max))
     for one in events:
-        if number := bisect_left(ends, span(one)[0]):
-            yield one, greatest[number - 1]
+        if before := bisect_left(ends, span(one).invoked):
+            yield one, greatest[before - 1]
 
 
 def _stock(book: Book, asked: Sequence[Asked], reads: Iterable[Read]) -> Iterator[str]:

@@ -14,6 +14,7 @@ from pygmy.cli.calling import Settings
 from pygmy.cli.options import settings_of
 from pygmy.cli.reacting import INTERRUPTED
 from pygmy.cli.terminal import movable, paint, printable, say, table, tell
+from pygmy.cli.visiting import is_named, store_of
 
 if TYPE_CHECKING:
     from pygmy.bench.measuring import Measurement
@@ -77,7 +78,8 @@ def show_run(settings: Settings, chosen: "tuple[Measurement, ...]", *, quick: bo
     from pygmy.private import interruptible
 
     progress = Progress()
-    desk = Desk(quick=quick, running=running(settings), peers=known_peers() if peers else (), tell=progress)
+    server, ca = running(settings)
+    desk = Desk(quick=quick, running=server, ca=ca, peers=known_peers() if peers else (), tell=progress)
 
     def done(measured: "Measured") -> None:
         progress.end()
@@ -114,14 +116,14 @@ def folder(out: Path | None) -> Path:
     return chosen
 
 
-def running(settings: Settings) -> tuple[str, int] | None:
-    """The front end that was named on the command line (one in a file or a variable is for customers)."""
-    if "frontend-server" not in settings.flags:
-        return None
+def running(settings: Settings) -> tuple[tuple[str, int] | None, str | None]:
+    """The front end that was named on the command line, and over https the file of the CA; it answers."""
+    if not is_named(settings):
+        return None, None
+    store_of(settings)
     parts = urlsplit(settings.url)
-    if parts.scheme != "http":
-        raise click.UsageError("bench measures front ends over http only.")
-    return parts.hostname or "localhost", parts.port or 5002
+    server = (parts.hostname or "localhost", parts.port or 5002)
+    return server, settings.ca if parts.scheme == "https" else None
 
 
 def known_peers() -> tuple[str, ...]:

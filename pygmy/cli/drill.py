@@ -128,6 +128,8 @@ class _Run:
         failed = [result.name for result in self._results if not result.ok]
         if as_json:
             say(report.decode())
+        for text in dict.fromkeys(text for result in self._results for text in result.unchecked):
+            tell(f"Not checked: {printable(text)}.")
         tell(f"{len(self._results) - len(failed)} of {len(self._results)} drills passed: {self._folder}/index.html")
         if failed:
             raise click.exceptions.Exit(1)
@@ -152,8 +154,6 @@ class _Run:
         for promise in result.promises:
             if not promise.kept:
                 tell(f"      {printable(promise.text)}: {printable(promise.seen)}", "red")
-        for text in result.unchecked:
-            tell(f"      not checked: {printable(text)}")
 
     def _write(self) -> bytes:
         import msgspec

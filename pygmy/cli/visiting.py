@@ -1,4 +1,4 @@
-"""What `pygmy drill` and `pygmy bench` need for a store that others run: who it is, whom to believe, what is possible."""
+"""A store that others run, for `pygmy drill` and `pygmy bench`: who it is, whom to believe, what is possible."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any

@@ -17,14 +17,14 @@ COLOURS = dict(zip(OUTCOMES, ("good", "warn", "3", "bad", "7"), strict=True))
 KINDS = {"lookup": "0", "search": "6", "buy": "1", GLANCE: "3"}
 
 
-HERE = (
-    "Pygmy is a bookstore that runs on several servers, each with a copy of all data. Here servers were killed, frozen,"
-    " cut off and restarted while customers searched, looked up and bought: what was done, what was promised, and what"
-    " was seen."
+WHAT = "Pygmy is a bookstore on several servers, each of which has a copy of all data. "
+HERE = WHAT + (
+    "Here servers were killed, frozen, cut off and restarted while customers searched, looked up and bought: what was"
+    " done, what was promised, and what was seen."
 )
-THERE = (
-    "Pygmy is a bookstore that runs on several servers, each with a copy of all data. Customers came to one that was"
-    " open, and did what must not confuse it: what was done, what was promised, and what was seen, from outside."
+THERE = WHAT + (
+    "Customers came to one that was open, and did what must not confuse it: what was done, what was promised, and"
+    " what was seen, from outside."
 )
 FOOT = "Times are as they were seen on this machine; what is judged is that answers are true, and come."
 

@@ -1,4 +1,4 @@
-"""One drill at a store that others run, with requests alone: what is promised is judged by what customers are told."""
+"""One drill at a store that others run, with requests alone: judged by what customers are told."""
 
 import random
 from pathlib import Path
