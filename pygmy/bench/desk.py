@@ -1,13 +1,13 @@
 """What a measurement works with: stores, loads, how much of everything, and somebody to tell how far it is."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, TypeVar
 
 from pygmy.bench import loading, rivals
 from pygmy.bench.customer import Customer
 from pygmy.bench.loads import Load, Outcome
-from pygmy.bench.stores import BenchStore, Requests, Shape, opened
+from pygmy.bench.stores import QUICK, STANDARD, BenchStore, Requests, Shape, opened
 from pygmy.private import trusting
 
 T = TypeVar("T")
@@ -65,6 +65,16 @@ class Desk:
         """End a store that was kept."""
         self._kept = None
         self._keeping.close()
+
+    def standard(self) -> AbstractContextManager[BenchStore]:
+        """The store on which most is measured."""
+        return self.store(self.either(QUICK, STANDARD))
+
+    def plain(self, replicas: int) -> AbstractContextManager[BenchStore]:
+        """One with so many catalogs and order servers; of its front ends `uncached` is the one to ask."""
+        if self.quick and replicas == QUICK.catalogs:
+            return self.standard()
+        return self.store(Shape(catalogs=replicas, orders=replicas, caches=(False,)))
 
     @contextmanager
     def customer(self, server: tuple[str, int]) -> Iterator[Customer]:

@@ -56,18 +56,25 @@ def bench(
     elif listed:
         say(table([[one.name, one.title] for one in ALL]))
     else:
-        show_run(settings, choose(names), quick=quick, peers=peers, out=folder(out))
+        chosen = choose(names, quick=quick, anywhere=is_named(settings))
+        show_run(settings, chosen, quick=quick, peers=peers, out=folder(out))
 
 
-def choose(names: tuple[str, ...]) -> "tuple[Measurement, ...]":
-    """The measurements of these names in their usual order, or all of them. An unknown one is a usage error."""
-    from pygmy.bench.measurements import ALL
+def choose(names: tuple[str, ...], *, quick: bool = False, anywhere: bool = False) -> "tuple[Measurement, ...]":
+    """The measurements of these names in their usual order, or all of them: that a quick run takes, and that can be
+
+    taken of a store that runs. One that is unknown, or cannot be taken there, is a usage error.
+    """
+    from pygmy.bench.measurements import ALL, named
 
     known = [one.name for one in ALL]
     for name in names:
         if name not in known:
             raise click.UsageError(f"There is no measurement {name!r}. There are {', '.join(known)}.")
-    return tuple(one for one in ALL if not names or one.name in names)
+        if anywhere and not named(name).anywhere:
+            raise click.UsageError(f"{name} needs a store of its own: leave out --frontend-server.")
+    wanted = [one for one in ALL if one.name in names or not (names or (quick and not one.quick))]
+    return tuple(one for one in wanted if one.anywhere or not anywhere)
 
 
 def show_run(settings: Settings, chosen: "tuple[Measurement, ...]", *, quick: bool, peers: bool, out: Path) -> None:
