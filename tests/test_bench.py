@@ -18,6 +18,7 @@ from pygmy.bench.loads import Load, Taken, summed
 from pygmy.bench.machine import disk
 from pygmy.bench.measurements import ALL
 from pygmy.bench.measurements.balance import difference, shares_of
+from pygmy.bench.measurements.memory import growth, mixed, put_down, resident
 from pygmy.bench.measurements.zipf import zipf_requests
 from pygmy.bench.measuring import Findings, Measurement
 from pygmy.bench.results import FORMAT, BadResults, Curve, Measured, Plot, Ratio, Run, encode, load
@@ -26,6 +27,7 @@ from pygmy.bench.statistics import Zipf, percentile, percentiles, ratio
 from pygmy.bench.stores import Metrics
 from pygmy.bench.summary import lines_of, shown
 from pygmy.bench.wire import BadAnswer, request_bytes, whole_answer
+from pygmy.cli.bench import choose
 from pygmy.cli.main import main
 
 LOAD = Load("127.0.0.1", 80, (("GET", "/books/1"), ("GET", "/books/2")), clients=3, seconds=2.0)
@@ -336,7 +338,54 @@ def bench(*arguments: str) -> Result:
 
 def test_measurements_are_listed_by_name() -> None:
     assert [line.split()[0] for line in bench("--list").stdout.splitlines()] == [one.name for one in ALL]
-    assert len(ALL) == 9
+    assert len(ALL) == 10
+
+
+def test_a_quick_run_leaves_out_what_takes_minutes_unless_it_is_named() -> None:
+    assert [one.name for one in ALL if one not in choose((), quick=True)] == ["memory"]
+    assert choose(()) == ALL
+    assert [one.name for one in choose(("memory",), quick=True)] == ["memory"]
+
+
+def test_of_a_store_that_runs_only_what_requests_can_tell_is_measured() -> None:
+    assert [one.name for one in choose((), anywhere=True)] == ["miss", "throughput"]
+    refused = bench("recovery", "--frontend-server", "localhost:1")
+    assert refused.exit_code == 2
+    assert "recovery needs a store of its own" in refused.stderr
+
+
+def test_a_front_end_that_is_not_there_is_said_before_anything_is_done(tmp_path: Path) -> None:
+    refused = bench("miss", "--frontend-server", "localhost:1", "--out", str(tmp_path / "out"))
+    assert refused.exit_code == 2
+    assert "No store answers at http://localhost:1" in refused.stderr
+    assert not (tmp_path / "out").exists()
+
+
+# ---- memory
+
+
+def test_growth_is_what_came_after_the_first_fifth() -> None:
+    samples = [(float(second), 50.0 + min(second, 20) + (second == 70) * 4.0) for second in range(101)]
+    assert growth(samples) == (70.0, 74.0, 4.0)
+    assert resident("Name: x\nVmRSS:\t  2048 kB\n") == 2.0
+    with pytest.raises(OSError, match="ended"):
+        resident("Name: x\n")
+
+
+def test_a_process_that_grows_by_more_than_it_may_is_noted() -> None:
+    desk, findings = Desk(), Findings()
+    put_down(
+        desk, findings, {"order-0": [(0.0, 1.0), (5.0, 2.0), (10.0, 12.5)], "order-1": [(0.0, 9.0), (10.0, 9.0)]}
+    )
+    assert desk.warnings() == ("order-0 grew by 10.5 MiB after its warm-up, which is more than 10",)
+    assert findings.ratios[0].value == 12.5 / 2.0
+
+
+def test_of_ten_requests_under_full_load_eight_look_one_searches_and_one_buys() -> None:
+    requests = mixed()
+    assert len(requests) == 10_000
+    assert sum(method == "POST" for method, _ in requests) == 1000
+    assert sum("topic=" in path for _, path in requests) == 1000
 
 
 def test_wrong_arguments_are_usage_errors_and_leave_nothing(tmp_path: Path) -> None:

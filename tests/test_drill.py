@@ -10,18 +10,25 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner
+from msgspec.structs import replace
 
+from pygmy.bench import loading
+from pygmy.bench.loads import Load
 from pygmy.checker import Verdict
 from pygmy.cli.main import main
+from pygmy.cli.visiting import possible
 from pygmy.drill.drills import DRILLS
+from pygmy.drill.foreign import ForeignStore, NoFrontEnd
 from pygmy.drill.harvest import Copy, compare, without_marks
 from pygmy.drill.history import Recorder, now
 from pygmy.drill.results import drill_report, percentile, report
 from pygmy.drill.run import Performance, Result, Settings
 from pygmy.drill.showing import page, timeline
 from pygmy.drill.stage import ENOUGH, Event, Promise, Stage, both_ways
+from pygmy.drill.stall import Refused, Stall
 from pygmy.drill.traffic import Diary, Request, Try
 from pygmy.drill.watch import Stay
 from pygmy.drill.wire import outcome_of_try
@@ -29,6 +36,7 @@ from pygmy.messages.operations import MarkReconciled
 from pygmy.messages.replication import Batch, Entry
 from pygmy.pages import Spans, Stack, render
 from pygmy.private import NOBODY, Reply
+from tests.support.processes import processes
 
 ISSUE = (
     "kill-catalog kill-order return-catalog return-order heartbeats freeze power-cut cut-link retries last-copies"
@@ -199,7 +207,123 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
     assert (refused.exit_code, [path.name for path in tmp_path.iterdir()]) == (2, ["mine"])
 
 
+# ---- at a store that others run
+
+
+class Scripted(ForeignStore):
+    """Answers what it is told to, in turn, and remembers what it was asked."""
+
+    def __init__(self, *replies: Reply) -> None:
+        super().__init__("http://localhost:1")
+        self.asked: list[tuple[str, str, Any, Any]] = []
+        self._replies = iter(replies)
+
+    def ask(self, method: str, path: str, body: object = None, headers: Any = None, timeout: float = 1.0) -> Reply:
+        self.asked.append((method, path, body, headers))
+        return next(self._replies)
+
+
+def added(item: int) -> Reply:
+    book = {"id": item, "title": "t", "topic": "o", "cost": 0.0, "count": 3}
+    return Reply(201, {"etag": f'"1-{item}"'}, json.dumps(book).encode())
+
+
+BUSY, GONE = Reply(503, {}, b"{}"), Reply(204, {}, b"")
+
+
+def test_books_of_its_own_are_added_for_nothing_and_removed_under_keys_of_their_own() -> None:
+    store = Scripted(*(added(item) for item in range(51, 58)), *[BUSY, GONE] * 7)
+    stall = Stall(store, "token", "drill-1-", 5.0)
+    wares = stall.open()
+    assert (wares.shelf, wares.own, wares.few, wares.sole) == ([51], [52, 53, 54], [55, 56, 57], True)
+    assert [asked[2]["count"] for asked in store.asked[4:]] == [3, 3, 3]
+    assert {asked[2]["cost"] for asked in store.asked} == {0}
+    assert stall.close() == []
+    assert [asked[1] for asked in store.asked[7::2]] == [f"/books/{item}" for item in range(51, 58)]
+    keys = [asked[3]["Idempotency-Key"] for asked in store.asked]
+    assert len(set(keys)) == 14, "a try again has the key of the first"
+    assert {asked[3]["Authorization"] for asked in store.asked} == {"Bearer token"}
+
+
+def test_what_it_could_not_remove_is_told_and_a_refusal_ends_it() -> None:
+    refused = Reply(403, {}, b'{"detail":"The wrong one."}')
+    stall = Stall(Scripted(added(51), refused, refused), "token", "drill-1-", 5.0)
+    with pytest.raises(Refused, match="403 The wrong one"):
+        stall.open()
+    assert stall.close() == [51]
+
+
+def test_a_front_end_tells_of_all_nodes_and_another_node_is_not_taken_for_one() -> None:
+    def cluster(node: str) -> Reply:
+        nodes = [
+            {"node": "order-0", "role": "order", "state": "DOWN", "epoch": 3, "why": "refused"},
+            {"node": "frontend-0", "role": "frontend", "state": "RUNNING", "epoch": 3, "why": ""},
+        ]
+        return Reply(200, {}, json.dumps({"node": node, "nodes": nodes}).encode())
+
+    store = Scripted(cluster("frontend-0"), cluster("frontend-0"), Reply(200, {}, b'{"state":"RUNNING"}'))
+    store.enter()
+    assert (store.names, store.doors) == (("order-0", "frontend-0"), ("frontend-0",))
+    assert store.health("order-0") == {"state": "DOWN", "epoch": 3, "message": "refused"}
+    assert store.health("frontend-0") == {"state": "RUNNING"}
+    for wrong, said in ((cluster("order-0"), "expected a front end"), (Reply(200, {}, b"[]"), "no front end")):
+        with pytest.raises(NoFrontEnd, match=said):
+            Scripted(wrong).enter()
+
+
+def test_drills_that_take_hands_are_refused_by_name_and_left_out_otherwise() -> None:
+    every = list(DRILLS.values())
+    left, skipped = possible(every, False, "")
+    assert [one.name for one in left] == ["retries", "last-copies"]
+    assert skipped["cut-link"] == "it cuts links between nodes"
+    left, skipped = possible(every, False, "no token.")
+    assert [one.name for one in left] == ["retries"]
+    with pytest.raises(click.UsageError, match="last-copies: no token"):
+        possible([DRILLS["last-copies"]], True, "no token.")
+    refused = pygmy("freeze", "--frontend-server", "localhost:1")
+    assert refused.exit_code == 2
+    assert "freeze: it freezes a node" in refused.stderr
+
+
+def test_the_page_of_a_foreign_store_says_what_was_not_checked_and_what_not_tried() -> None:
+    seen = replace(result(), unchecked=("all copies are the same: that takes logs",))
+    numbers = report([seen], Settings(store="http://shop:5002"), "today", {"freeze": "it freezes a node"})
+    html = render(page([seen], numbers))
+    assert numbers["skipped"] == [{"name": "freeze", "why": "it freezes a node"}]
+    assert numbers["drills"][0]["unchecked"] == ["all copies are the same: that takes logs"]
+    for text in ("http://shop:5002", "not checked", "that takes logs", "it freezes a node"):
+        assert text in html
+
+
 # ---- for real
+
+
+def test_a_store_that_runs_is_drilled_and_measured_over_tls_and_left_as_it_was(tmp_path: Path) -> None:
+    """With the admin token, and without it."""
+    with processes(tmp_path, tls=True) as store:
+        shelf = store.get("frontend-0", "/books?limit=1000").json
+        place = ["--ca", str(store.tls / "ca.pem"), "--frontend-server", store.node("frontend-0").url]
+
+        def run(*arguments: str) -> Any:
+            return CliRunner().invoke(main, [*place, *arguments])
+
+        token = ["--token-file", str(store.data / "admin.token")]
+        done = run("drill", *token, "--out", str(tmp_path / "drill"))
+        assert done.exit_code == 0, done.output
+        numbers = json.loads((tmp_path / "drill" / "results.json").read_bytes())
+        assert [drill["name"] for drill in numbers["drills"]] == ["retries", "last-copies"]
+        assert all(drill["checker"]["sound"] and drill["checker"]["reads"] for drill in numbers["drills"])
+        assert len(numbers["skipped"]) == 11
+        assert store.get("frontend-0", "/books?limit=1000").json == shelf
+        poor = run("--data", str(tmp_path / "nowhere"), "drill", "--out", str(tmp_path / "poor"))
+        assert poor.exit_code == 0, poor.output
+        assert "last-copies: The admin token is needed" in poor.stderr
+        assert "copies of book 1 are bought" in poor.stderr
+        measured = run("bench", "miss", "--quick", "--out", str(tmp_path / "bench"))
+        assert measured.exit_code == 0, measured.output
+        port, ca = store.node("frontend-0").port, str(store.tls / "ca.pem")
+        load = Load("localhost", port, (("GET", "/books/1"),), clients=3, seconds=30.0, count=50, ca=ca)
+        assert loading.make(load).answered >= 50
 
 
 def test_two_drills_on_real_processes_pass_and_leave_a_folder(tmp_path: Path) -> None:

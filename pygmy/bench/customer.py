@@ -1,7 +1,9 @@
 """One customer who does one thing after the other on one connection, with a watch in hand."""
 
-import http.client
+import ssl
 import time
+
+from pygmy.private import connected
 
 
 class Failed(RuntimeError):
@@ -11,8 +13,8 @@ class Failed(RuntimeError):
 class Customer:
     """Times requests one by one; to be closed."""
 
-    def __init__(self, server: tuple[str, int]) -> None:
-        self._connection = http.client.HTTPConnection(*server, timeout=30)
+    def __init__(self, server: tuple[str, int], trust: ssl.SSLContext | None = None) -> None:
+        self._connection = connected(server, 30.0, trust)
 
     def time(self, method: str, path: str) -> float:
         """Seconds until the answer is whole. Raises Failed, OSError."""

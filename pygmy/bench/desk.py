@@ -1,13 +1,14 @@
 """What a measurement works with: stores, loads, how much of everything, and somebody to tell how far it is."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from typing import TypeVar
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Any, TypeVar
 
 from pygmy.bench import loading, rivals
 from pygmy.bench.customer import Customer
 from pygmy.bench.loads import Load, Outcome
-from pygmy.bench.stores import BenchStore, Requests, Shape, opened
+from pygmy.bench.stores import QUICK, STANDARD, BenchStore, Requests, Shape, opened
+from pygmy.private import trusting
 
 T = TypeVar("T")
 WARMUP = 0.3
@@ -17,7 +18,7 @@ class Desk:
     """One for a whole run.
 
     `running`: the front end of a store that is measured as it is, in place of private ones. `peers`: other stores to
-    be measured beside it; `missing`: which of them could not run, and why.
+    be measured beside it; `missing`: which of them could not run, and why. `ca`: as of a Load, of `running`.
     """
 
     def __init__(
@@ -25,11 +26,12 @@ class Desk:
         *,
         quick: bool = False,
         running: tuple[str, int] | None = None,
+        ca: str | None = None,
         peers: Sequence[str] = (),
         tell: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.quick = quick
-        self.running = running
+        self.running, self._ca = running, ca
         self.tell = tell
         self.peers = tuple(peers)
         self.missing: dict[str, str] = {}
@@ -64,10 +66,21 @@ class Desk:
         self._kept = None
         self._keeping.close()
 
+    def standard(self) -> AbstractContextManager[BenchStore]:
+        """The store on which most is measured."""
+        return self.store(self.either(QUICK, STANDARD))
+
+    def plain(self, replicas: int) -> AbstractContextManager[BenchStore]:
+        """One with so many catalogs and order servers; of its front ends `uncached` is the one to ask."""
+        if self.quick and replicas == QUICK.catalogs:
+            return self.standard()
+        return self.store(Shape(catalogs=replicas, orders=replicas, caches=(False,)))
+
     @contextmanager
     def customer(self, server: tuple[str, int]) -> Iterator[Customer]:
         """Somebody who asks that server."""
-        customer = Customer(server)
+        ca = self._ca_of(server)
+        customer = Customer(server, None if ca is None else trusting(ca))
         try:
             yield customer
         finally:
@@ -91,20 +104,28 @@ class Desk:
         """A closed loop, after a short one to warm up (not in a quick run); `what` names it to the person."""
         self.tell(f"{what}, {clients} clients" if clients > 1 else f"{what}, 1 client")
         if not self.quick:
-            loading.make(Load(*server, requests, clients=clients, seconds=WARMUP), own=True)
-        return self._noted(f"{what}, {clients} clients", loading.make(Load(*server, requests, clients, seconds)))
+            loading.make(self._load(server, requests, clients=clients, seconds=WARMUP), own=True)
+        load = self._load(server, requests, clients=clients, seconds=seconds)
+        return self._noted(f"{what}, {clients} clients", loading.make(load))
 
     def warm(self, server: tuple[str, int], requests: Requests) -> None:
         """Have each request made once or so, for what is to be in a cache."""
-        loading.make(Load(*server, requests, clients=8, seconds=30.0, count=len(requests)), own=True)
+        loading.make(self._load(server, requests, clients=8, seconds=30.0, count=len(requests)), own=True)
 
     def open(
         self, what: str, server: tuple[str, int], requests: Requests, rate: float, clients: int, seconds: float
     ) -> Outcome:
         """An open loop of `rate` requests a second."""
         self.tell(f"{what}, {rate:.0f} requests/s")
-        load = Load(*server, requests, clients, seconds, rate=rate, warmup=self.either(0.1, WARMUP))
+        warmup = self.either(0.1, WARMUP)
+        load = self._load(server, requests, clients=clients, seconds=seconds, rate=rate, warmup=warmup)
         return self._noted(f"{what}, {rate:.0f} requests/s", loading.make(load))
+
+    def _load(self, server: tuple[str, int], requests: Requests, **more: Any) -> Load:
+        return Load(*server, requests, ca=self._ca_of(server), **more)
+
+    def _ca_of(self, server: tuple[str, int]) -> str | None:
+        return self._ca if server == self.running else None
 
     def _noted(self, what: str, outcome: Outcome) -> Outcome:
         if outcome.doubt:

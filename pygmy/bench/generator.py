@@ -15,6 +15,7 @@ from pygmy.bench.loads import Load, Taken
 from pygmy.bench.schedule import Schedule
 from pygmy.bench.statistics import percentile
 from pygmy.bench.wire import BadAnswer, Connection, request_bytes
+from pygmy.private import trusting
 
 LAST = 5.0  # seconds for what is still under way at the end
 OPEN_FAILURE_PAUSE = 0.01
@@ -39,7 +40,8 @@ class Generator:
     def run(self) -> Taken:
         """Open all connections, work, and close them."""
         load = self._load
-        self._free = [Connection(load.host, load.port) for _ in range(load.clients)]
+        trust = None if load.ca is None else trusting(load.ca)
+        self._free = [Connection(load.host, load.port, trust) for _ in range(load.clients)]
         for connection in self._free:
             self._selector.register(connection.socket, selectors.EVENT_READ, connection)
         begin = time.perf_counter()

@@ -12,7 +12,8 @@ class Load(Struct, frozen=True):
 
     Closed loop (`rate` None): each of `clients` asks as soon as it has been answered. Open loop: `rate` requests a
     second are due at even distances whatever becomes of the earlier ones, on up to `clients` connections; latency
-    counts from when a request was due. It ends after `seconds`, or after `count` successes.
+    counts from when a request was due. It ends after `seconds`, or after `count` successes. `ca`: over TLS, believing
+    the CA in this file ("": those that this machine believes; None: no TLS).
     """
 
     host: str
@@ -23,6 +24,7 @@ class Load(Struct, frozen=True):
     rate: float | None = None
     count: int | None = None
     warmup: float = 0.0
+    ca: str | None = None
 
 
 class Outcome(Struct, frozen=True):

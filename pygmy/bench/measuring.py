@@ -47,13 +47,17 @@ class Findings:
 
 
 class Measurement(Struct, frozen=True):
-    """One of the nine. `how`: how its numbers are made. `anywhere`: it needs no more of a store than a front end."""
+    """One of the ten. `how`: how its numbers are made.
+
+    `anywhere`: it needs no more of a store than a front end. `quick`: a quick run takes it, too.
+    """
 
     name: str
     title: str
     how: str
     work: Callable[[Desk, Findings], None]
     anywhere: bool = False
+    quick: bool = True
 
 
 def milliseconds(seconds: float) -> float:

@@ -2,6 +2,7 @@
 
 import random
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,8 @@ class Shape(Struct, frozen=True):
 
 # Two front ends with caches and one without, side by side before the same catalogs: most is measured on this one.
 STANDARD = Shape(caches=(True, True, False))
+# The same with more books for a quick run, of which one store serves many measurements: each opening takes seconds.
+QUICK = Shape(caches=(True, True, False), books=2200)
 
 
 class BenchStore(PrivateStore):
@@ -33,6 +36,7 @@ class BenchStore(PrivateStore):
 
     def __init__(self, directory: Path, shape: Shape) -> None:
         self.shape = shape
+        self.opening = 0.0  # seconds until it was whole
         super().__init__(
             directory,
             catalogs=shape.catalogs,
@@ -45,6 +49,11 @@ class BenchStore(PrivateStore):
         """As in every store, and --no-cache where there is to be none."""
         uncached = [f"frontend-{index}" for index, cache in enumerate(self.shape.caches) if not cache]
         return [*super().command(name), *(["--no-cache"] if name in uncached else [])]
+
+    @property
+    def uncached(self) -> str:
+        """The first front end that keeps no cache."""
+        return f"frontend-{self.shape.caches.index(False)}"
 
     def server(self, name: str) -> tuple[str, int]:
         """Where a node listens."""
@@ -61,8 +70,10 @@ def opened(shape: Shape) -> Iterator[BenchStore]:
     with private_directory("bench") as directory:
         store = BenchStore(directory, shape)
         try:
+            started = time.perf_counter()
             store.start()
             store.await_whole()
+            store.opening = time.perf_counter() - started
             yield store
         finally:
             store.close()

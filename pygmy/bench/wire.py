@@ -1,6 +1,7 @@
 """One connection of the load generator: requests out, whole answers in, with as little as possible in between."""
 
 import socket
+import ssl
 
 _END = b"\r\n\r\n"
 _LENGTH = b"content-length:"
@@ -40,8 +41,9 @@ def whole_answer(data: bytes) -> tuple[int, int, bool] | None:
 class Connection:
     """One client: at most one request under way, which `since` belongs to (when it was sent, or due)."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, trust: ssl.SSLContext | None = None) -> None:
         self._address = (host, port)
+        self._trust = trust
         self._data = b""
         self.since = 0.0
         self.socket = self._connected()
@@ -49,7 +51,12 @@ class Connection:
     def _connected(self) -> socket.socket:
         found = socket.create_connection(self._address, timeout=10)
         found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return found
+        if self._trust is None:
+            return found
+        secured = self._trust.wrap_socket(found, server_hostname=self._address[0])
+        # What comes need not be of an answer (a session ticket), and must not keep the other clients waiting.
+        secured.setblocking(False)
+        return secured
 
     def again(self) -> None:
         """A new connection in place of this one. Raises OSError."""
@@ -64,7 +71,12 @@ class Connection:
 
     def receive(self) -> tuple[int, bool] | None:
         """(status, whether the connection is over) of the answer, if it is whole now. Raises OSError, BadAnswer."""
-        more = self.socket.recv(262_144)
+        try:
+            more = self.socket.recv(262_144)
+            while isinstance(self.socket, ssl.SSLSocket) and self.socket.pending():
+                more += self.socket.recv(262_144)
+        except ssl.SSLWantReadError:
+            return None
         if not more:
             raise ConnectionResetError("closed before the answer was whole")
         self._data += more

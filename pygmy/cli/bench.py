@@ -14,6 +14,7 @@ from pygmy.cli.calling import Settings
 from pygmy.cli.options import settings_of
 from pygmy.cli.reacting import INTERRUPTED
 from pygmy.cli.terminal import movable, paint, printable, say, table, tell
+from pygmy.cli.visiting import is_named, store_of
 
 if TYPE_CHECKING:
     from pygmy.bench.measuring import Measurement
@@ -55,18 +56,25 @@ def bench(
     elif listed:
         say(table([[one.name, one.title] for one in ALL]))
     else:
-        show_run(settings, choose(names), quick=quick, peers=peers, out=folder(out))
+        chosen = choose(names, quick=quick, anywhere=is_named(settings))
+        show_run(settings, chosen, quick=quick, peers=peers, out=folder(out))
 
 
-def choose(names: tuple[str, ...]) -> "tuple[Measurement, ...]":
-    """The measurements of these names in their usual order, or all of them. An unknown one is a usage error."""
-    from pygmy.bench.measurements import ALL
+def choose(names: tuple[str, ...], *, quick: bool = False, anywhere: bool = False) -> "tuple[Measurement, ...]":
+    """The measurements of these names in their usual order, or all of them: that a quick run takes, and that can be
+
+    taken of a store that runs. One that is unknown, or cannot be taken there, is a usage error.
+    """
+    from pygmy.bench.measurements import ALL, named
 
     known = [one.name for one in ALL]
     for name in names:
         if name not in known:
             raise click.UsageError(f"There is no measurement {name!r}. There are {', '.join(known)}.")
-    return tuple(one for one in ALL if not names or one.name in names)
+        if anywhere and not named(name).anywhere:
+            raise click.UsageError(f"{name} needs a store of its own: leave out --frontend-server.")
+    wanted = [one for one in ALL if one.name in names or not (names or (quick and not one.quick))]
+    return tuple(one for one in wanted if one.anywhere or not anywhere)
 
 
 def show_run(settings: Settings, chosen: "tuple[Measurement, ...]", *, quick: bool, peers: bool, out: Path) -> None:
@@ -77,7 +85,8 @@ def show_run(settings: Settings, chosen: "tuple[Measurement, ...]", *, quick: bo
     from pygmy.private import interruptible
 
     progress = Progress()
-    desk = Desk(quick=quick, running=running(settings), peers=known_peers() if peers else (), tell=progress)
+    server, ca = running(settings)
+    desk = Desk(quick=quick, running=server, ca=ca, peers=known_peers() if peers else (), tell=progress)
 
     def done(measured: "Measured") -> None:
         progress.end()
@@ -114,14 +123,14 @@ def folder(out: Path | None) -> Path:
     return chosen
 
 
-def running(settings: Settings) -> tuple[str, int] | None:
-    """The front end that was named on the command line (one in a file or a variable is for customers)."""
-    if "frontend-server" not in settings.flags:
-        return None
+def running(settings: Settings) -> tuple[tuple[str, int] | None, str | None]:
+    """The front end that was named on the command line, and over https the file of the CA; it answers."""
+    if not is_named(settings):
+        return None, None
+    store_of(settings)
     parts = urlsplit(settings.url)
-    if parts.scheme != "http":
-        raise click.UsageError("bench measures front ends over http only.")
-    return parts.hostname or "localhost", parts.port or 5002
+    server = (parts.hostname or "localhost", parts.port or 5002)
+    return server, settings.ca if parts.scheme == "https" else None
 
 
 def known_peers() -> tuple[str, ...]:

@@ -11,19 +11,21 @@ from msgspec import Struct
 from pygmy.checker.history import Read, Write
 from pygmy.clock import utc_milliseconds
 from pygmy.drill.history import now
+from pygmy.drill.shop import FEW, PRIVATE
 from pygmy.drill.stage import CALM, Stage, both_ways, expecting
-from pygmy.drill.traffic import OWN
 from pygmy.messages.operations import Ordered, SoldOut
 from pygmy.restoring import restore
 
 FIVE = 5
-FEW = 3  # copies for which four buyers come
 LOOKING = 6.0  # seconds
-TITLES = OWN[:8]
+TITLES = PRIVATE.own
 
 
 class Drill(Struct, frozen=True):
-    """One drill: what is done and promised in a line, and how. `options` are of its store."""
+    """One drill: what is done and promised in a line, and how. `options` are of its store.
+
+    `hands`: what it does that takes more than requests, so that it is not for a store that others run.
+    """
 
     name: str
     title: str
@@ -31,9 +33,11 @@ class Drill(Struct, frozen=True):
     options: dict[str, Any] = {}
     proxied: bool = False
     own: int = 1_000_000  # copies of each book that traffic leaves alone
+    hands: str = ""
 
 
 DRILLS: dict[str, Drill] = {}
+KILLS, CUTS = "it kills a node", "it cuts links between nodes"
 
 
 def drill(name: str, **more: Any) -> Callable[[Callable[[Stage], None]], Callable[[Stage], None]]:
@@ -47,7 +51,7 @@ def drill(name: str, **more: Any) -> Callable[[Callable[[Stage], None]], Callabl
     return add
 
 
-@drill("kill-catalog")
+@drill("kill-catalog", hands=KILLS)
 def kill_catalog(stage: Stage) -> None:
     """A catalog server is killed: searches and lookups go on."""
     stage.open_doors()
@@ -57,7 +61,7 @@ def kill_catalog(stage: Stage) -> None:
     stage.calm()
 
 
-@drill("kill-order")
+@drill("kill-order", hands=KILLS)
 def kill_order(stage: Stage) -> None:
     """An order server is killed: buys go on."""
     stage.open_doors()
@@ -67,7 +71,7 @@ def kill_order(stage: Stage) -> None:
     stage.calm()
 
 
-@drill("return-catalog")
+@drill("return-catalog", hands=KILLS)
 def return_catalog(stage: Stage) -> None:
     """A killed catalog server returns, syncs and serves."""
     _return(stage, "catalog-0", "catalog-1")
@@ -76,7 +80,7 @@ def return_catalog(stage: Stage) -> None:
     stage.promise("it answers lookups itself", book.book is not None, f"book {book.item} as of {book.version}")
 
 
-@drill("return-order")
+@drill("return-order", hands=KILLS)
 def return_order(stage: Stage) -> None:
     """A killed order server returns, syncs and serves."""
     _return(stage, "order-1", "order-0")
@@ -106,7 +110,7 @@ def _synced(stage: Stage, name: str, since: int) -> str | None:
     return lines[-1].partition("] ")[2] if lines else None
 
 
-@drill("heartbeats")
+@drill("heartbeats", hands=KILLS)
 def heartbeats(stage: Stage) -> None:
     """Heartbeats notice a dead server: detected, masked, recovered."""
     stage.open_doors()
@@ -119,7 +123,7 @@ def heartbeats(stage: Stage) -> None:
     stage.calm()
 
 
-@drill("freeze")
+@drill("freeze", hands="it freezes a node")
 def freeze(stage: Stage) -> None:
     """A catalog server is frozen and thaws: the store goes on, and it shows nothing stale."""
     stage.open_doors()
@@ -135,7 +139,7 @@ def freeze(stage: Stage) -> None:
     stage.calm()
 
 
-@drill("power-cut")
+@drill("power-cut", hands="it kills all nodes")
 def power_cut(stage: Stage) -> None:
     """The power fails everywhere: what was acknowledged is still there."""
     stage.open_doors()
@@ -158,7 +162,7 @@ def power_cut(stage: Stage) -> None:
     stage.calm()
 
 
-@drill("cut-link", proxied=True)
+@drill("cut-link", proxied=True, hands=CUTS)
 def cut_link(stage: Stage) -> None:
     """The link between two catalog servers is cut, both ways and one way."""
     stage.open_doors()
@@ -184,19 +188,21 @@ def cut_link(stage: Stage) -> None:
 def retries(stage: Stage) -> None:
     """A buyer asks for everything five times: it is sold once."""
     stage.open_doors()
-    before = {item: _count(stage, item) for item in TITLES}
+    titles = stage.wares.own
+    before = {item: _count(stage, item) for item in titles}
     stage.say("every buy is asked for five times at once", "warn")
     answers: list[Write] = []
-    for number, item in enumerate(TITLES):
+    for number, item in enumerate(titles):
         answers += _at_once(stage, item, [f"five-{number}"] * FIVE)
     orders = {(write.op_id, _order(write)) for write in answers}
     unanswered = sum(write.answered is None for write in answers)
     seen = f"{len(answers) - unanswered} answers name {len({order for _, order in orders})} orders"
-    stage.promise(f"{len(TITLES) * FIVE} requests for {len(TITLES)} buys are all answered", not unanswered, seen)
-    stage.promise("all five answers to one buy name one order", len(orders) == len(TITLES), seen)
-    sold = {item: before[item] - _count(stage, item) for item in TITLES}
-    seen = f"sold of each: {sorted(set(sold.values()))}"
-    stage.promise("of each book one copy is sold", set(sold.values()) == {1}, seen)
+    stage.promise(f"{len(titles) * FIVE} requests for {len(titles)} buys are all answered", not unanswered, seen)
+    stage.promise("all five answers to one buy name one order", len(orders) == len(titles), seen)
+    if stage.wares.sole:
+        sold = {item: before[item] - _count(stage, item) for item in titles}
+        seen = f"sold of each: {sorted(set(sold.values()))}"
+        stage.promise("of each book one copy is sold", set(sold.values()) == {1}, seen)
     stage.goes_on("buy", "lookup")
 
 
@@ -204,11 +210,12 @@ def retries(stage: Stage) -> None:
 def last_copies(stage: Stage) -> None:
     """Four buyers come for three copies: three get one."""
     stage.open_doors()
-    stage.say(f"four buyers at once, for each of {len(TITLES)} books", "warn")
+    titles = stage.wares.few
+    stage.say(f"four buyers at once, for each of {len(titles)} books", "warn")
     with expecting(
-        stage, f"of each of {len(TITLES)} books three are sold, and one buyer is told that it is sold out"
+        stage, f"of each of {len(titles)} books three are sold, and one buyer is told that it is sold out"
     ) as no:
-        for number, item in enumerate(TITLES):
+        for number, item in enumerate(titles):
             answers = _at_once(stage, item, [f"last-{number}-{buyer}" for buyer in range(FEW + 1)])
             got = sum(isinstance(write.outcome, Ordered) for write in answers)
             told = sum(isinstance(write.outcome, SoldOut) for write in answers)
@@ -218,7 +225,7 @@ def last_copies(stage: Stage) -> None:
     stage.goes_on("buy", "lookup")
 
 
-@drill("warm-cache", options={"frontends": 2}, proxied=True)
+@drill("warm-cache", options={"frontends": 2}, proxied=True, hands=CUTS)
 def warm_cache(stage: Stage) -> None:
     """A front end with a warm cache is cut off from the catalogs: it shows nothing stale."""
     stage.open_doors(doors=["frontend-1"])
@@ -254,7 +261,7 @@ def _nothing_stale(stage: Stage, reader: Any, buyer: Any, item: int) -> None:
     stage.promise("what was bought elsewhere is never shown as still there", not stale, seen)
 
 
-@drill("rolling-restart", options={"frontends": 2})
+@drill("rolling-restart", options={"frontends": 2}, hands="it stops and starts all nodes")
 def rolling_restart(stage: Stage) -> None:
     """Every node is restarted, one after the other: no request fails."""
     stage.open_doors()
@@ -272,7 +279,7 @@ def rolling_restart(stage: Stage) -> None:
     stage.promise("no request of a client that knows both front ends fails", not failed, seen)
 
 
-@drill("restore")
+@drill("restore", hands="it deletes the data of a node")
 def restore_backup(stage: Stage) -> None:
     """A catalog server loses its disk and is restored from a backup."""
     stage.open_doors()
@@ -298,7 +305,7 @@ def restore_backup(stage: Stage) -> None:
 
 def _at_once(stage: Stage, item: int, keys: list[str]) -> list[Write]:
     """Buyers who each ask for one copy at the same time, under these keys, through the front ends in turn."""
-    doors = [node.name for node in stage.store.cluster.frontends]
+    doors = stage.shop.doors
     turns = itertools.islice(itertools.cycle(range(len(doors))), len(keys))
     clients = [stage.client(*doors[turn:], *doors[:turn]) for turn in turns]
     with ThreadPoolExecutor(len(keys)) as pool:
@@ -314,7 +321,7 @@ def _order(write: Write) -> int | None:
 
 def _count(stage: Stage, item: int) -> int:
     """Copies left, asked until it is answered."""
-    return stage.until(lambda: _Known(_count_at(stage, stage.store.cluster.frontends[0].name, item)), "a count").count
+    return stage.until(lambda: _Known(_count_at(stage, stage.shop.doors[0], item)), "a count").count
 
 
 class _Known:
@@ -325,7 +332,7 @@ class _Known:
 
 
 def _count_at(stage: Stage, name: str, item: int) -> int:
-    reply = stage.store.get(name, f"/books/{item}")
+    reply = stage.shop.get(name, f"/books/{item}")
     if reply.status != 200:
         raise OSError(f"{name} answered {reply.status}")
     return int(reply.json["count"])

@@ -4,7 +4,7 @@ import os
 import platform
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pygmy
@@ -34,16 +34,20 @@ def _processor() -> str:
     return names[0] if names else platform.machine()
 
 
-def report(results: Sequence[Result], settings: Settings, begun: str) -> dict[str, Any]:
-    """All drills of one run."""
+def report(
+    results: Sequence[Result], settings: Settings, begun: str, skipped: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """All drills of one run. `skipped`: those that were not possible, by name, and why."""
     return {
         "pygmy": pygmy.__version__,
         "begun": begun,
         "seed": settings.seed,
+        "store": settings.store or None,
         "machine": machine(),
         "command": sys.argv[1:],
         "ok": all(result.ok for result in results),
         "drills": [drill_report(result) for result in results],
+        "skipped": [{"name": name, "why": why} for name, why in (skipped or {}).items()],
     }
 
 
@@ -56,6 +60,7 @@ def drill_report(result: Result) -> dict[str, Any]:
         "seconds": round(result.seconds, 3),
         "done": [{"at": round(event.at - result.began, 3), "what": event.text} for event in result.events],
         "promises": [{"promise": one.text, "kept": one.kept, "seen": one.seen} for one in result.promises],
+        "unchecked": list(result.unchecked),
         "times": {name: round(seconds, 3) for name, seconds in result.times.items()},
         "requests": {kind: _figures(result, kind) for kind in ("lookup", "search", "buy", GLANCE)},
         "nodes": {name: [_stay(stay, result.began) for stay in stays] for name, stays in result.stays.items()},

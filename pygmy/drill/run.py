@@ -17,8 +17,9 @@ from pygmy.datadir import log_path
 from pygmy.drill.drills import Drill
 from pygmy.drill.harvest import compare, copies, records, without_marks
 from pygmy.drill.history import Recorder, now
+from pygmy.drill.shop import shelves
 from pygmy.drill.stage import Event, Promise, Stage
-from pygmy.drill.traffic import Diary, Request, Traffic, Try, shelves
+from pygmy.drill.traffic import Diary, Request, Traffic, Try
 from pygmy.drill.watch import Stay, Watch
 from pygmy.drill.wire import TRY_SECONDS
 from pygmy.private import NeverCame, PrivateStore, ProxiedStore, private_directory, until
@@ -30,11 +31,15 @@ REST = 2.5  # the reconciler looks once a second, at sales that are older than o
 
 
 class Settings(Struct, frozen=True):
-    """How drills are run. `node_command` takes the place of `python -m pygmy.cli.twistd`."""
+    """How drills are run. `node_command` takes the place of `python -m pygmy.cli.twistd`.
+
+    `store`: the URL of the front end of a store that others run, in place of private ones.
+    """
 
     seed: int = 7
     patience: float = PATIENCE
     node_command: Sequence[str] = TWISTD
+    store: str = ""
 
 
 class Result(Struct, frozen=True):
@@ -51,6 +56,7 @@ class Result(Struct, frozen=True):
     requests: Sequence[Request] = ()
     stays: dict[str, list[Stay]] = {}
     verdict: Verdict | None = None
+    unchecked: Sequence[str] = ()  # promises that could not be checked, and why
 
     @property
     def ok(self) -> bool:
@@ -82,7 +88,7 @@ class Performance:
                 watch.stop()
             stage = self.stage
             assert stage is not None
-            result = self._result(stage, now() - started)
+            result = result_of(self.drill, stage, now() - started, self._verdict)
             if not result.ok:
                 self._keep_logs(store)
         return result
@@ -102,9 +108,9 @@ class Performance:
         stage = Stage(store, traffic, diary, watch, random.Random(seed), settings.patience)
         self.stage = stage
         watch.start()
-        if _attempted(stage, "the store opens", lambda: _open(store)):
+        if attempted(stage, "the store opens", lambda: _open(store)):
             stage.began = now()
-            _attempted(stage, "the drill comes to its end", lambda: self.drill.run(stage))
+            attempted(stage, "the drill comes to its end", lambda: self.drill.run(stage))
         self._end(stage, recorder)
 
     # ---- the end
@@ -158,36 +164,43 @@ class Performance:
         recorder.close()
         with recorder.path.open("rb") as file:
             verdict = self._verdict = check(load(file), quiet=True)
-        looked = (
-            f"{verdict.writes} writes, {verdict.unknown} unanswered, {verdict.reads} reads, {verdict.logged} in logs"
-        )
-        problems = (*recorder.problems, *verdict.problems)
-        seen = "; ".join(problems[:3]) or f"sound: {looked}"
-        more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
-        stage.promise("every answer was true, by the logs (the checker)", not problems, seen + more)
+        judged(stage, recorder, verdict, "every answer was true, by the logs (the checker)")
         different = list(compare(list(map(without_marks, found))))
         stage.promise("all copies are the same", not different, "; ".join(different[:2]) or f"{len(found)} copies")
-
-    def _result(self, stage: Stage, seconds: float) -> Result:
-        return Result(
-            self.drill.name,
-            self.drill.title,
-            seconds,
-            stage.began,
-            stage.events,
-            stage.promises,
-            stage.times,
-            stage.diary.tries.copy(),
-            stage.diary.requests.copy(),
-            stage.watch.stays,
-            self._verdict,
-        )
 
     def _keep_logs(self, store: PrivateStore) -> None:
         for name in store.names:
             for path in (log_path(store.data, name), store.directory / f"{name}.stderr"):
                 if path.exists() and path.stat().st_size:
                     shutil.copy(path, self._folder / f"{name}{path.suffix}")
+
+
+def judged(stage: Stage, recorder: Recorder, verdict: Verdict, text: str) -> bool:
+    """Promise what the checker says."""
+    looked = f"{verdict.writes} writes, {verdict.unknown} unanswered, {verdict.reads} reads"
+    looked += f", {verdict.logged} in logs" if verdict.logged else ""
+    problems = (*recorder.problems, *verdict.problems)
+    seen = "; ".join(problems[:3]) or f"sound: {looked}"
+    more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
+    return stage.promise(text, not problems, seen + more)
+
+
+def result_of(drill: Drill, stage: Stage, seconds: float, verdict: Verdict | None) -> Result:
+    """What was seen on the stage."""
+    return Result(
+        drill.name,
+        drill.title,
+        seconds,
+        stage.began,
+        stage.events,
+        stage.promises,
+        stage.times,
+        stage.diary.tries.copy(),
+        stage.diary.requests.copy(),
+        stage.watch.stays,
+        verdict,
+        stage.unchecked,
+    )
 
 
 def _open(store: PrivateStore) -> None:
@@ -201,7 +214,7 @@ def _open(store: PrivateStore) -> None:
     until(look, "a whole store", longest=OPENING)
 
 
-def _attempted(stage: Stage, text: str, act: Callable[[], object]) -> bool:
+def attempted(stage: Stage, text: str, act: Callable[[], object]) -> bool:
     """Carry it out. What ends it before its time is a promise that was not kept, and False."""
     try:
         act()

@@ -8,13 +8,25 @@ from pygmy.drill.run import Result
 from pygmy.drill.traffic import GLANCE, Request
 from pygmy.drill.watch import Stay
 from pygmy.drill.wire import OUTCOMES
-from pygmy.pages import Cell, Facts, Figure, Mark, Page, Panel, Points, Section, Spans, Stack, Table, Text
+from pygmy.pages import Cell, Facts, Figure, Fold, Mark, Page, Panel, Points, Section, Spans, Stack, Table, Text
 from pygmy.pages.page import Part
 
 BIN = 0.25  # seconds
 MOST_POINTS = 500
 COLOURS = dict(zip(OUTCOMES, ("good", "warn", "3", "bad", "7"), strict=True))
 KINDS = {"lookup": "0", "search": "6", "buy": "1", GLANCE: "3"}
+
+
+WHAT = "Pygmy is a bookstore on several servers, each of which has a copy of all data. "
+HERE = WHAT + (
+    "Here servers were killed, frozen, cut off and restarted while customers searched, looked up and bought: what was"
+    " done, what was promised, and what was seen."
+)
+THERE = WHAT + (
+    "Customers came to one that was open, and did what must not confuse it: what was done, what was promised, and"
+    " what was seen, from outside."
+)
+FOOT = "Times are as they were seen on this machine; what is judged is that answers are true, and come."
 
 
 def page(results: Sequence[Result], report: Mapping[str, Any]) -> Page:
@@ -28,13 +40,13 @@ def page(results: Sequence[Result], report: Mapping[str, Any]) -> Page:
         ("system", f"{machine['system']}, Python {machine['python']}, Pygmy {report['pygmy']}"),
         ("seed", str(report["seed"])),
     ]
-    summary = Section(said, [_summary(results), Facts(facts)], "summary", _badge(not failed))
-    lead = (
-        "Servers were killed, frozen, cut off and restarted while customers searched, looked up and bought. What was"
-        " done, what was promised, what was seen."
-    )
-    foot = "Times are as they were seen on this machine; what is judged is that answers are true, and come."
-    return Page("Pygmy: drills", lead, [summary, *map(_section, results)], foot)
+    if report["store"]:
+        facts.insert(1, ("store", str(report["store"])))
+    parts: list[Part] = [_summary(results), Facts(facts)]
+    if skipped := [[one["name"], one["why"]] for one in report["skipped"]]:
+        parts.append(Fold(f"{len(skipped)} drills were not possible there", [Table(["drill", "why"], skipped)]))
+    summary = Section(said, parts, "summary", _badge(not failed))
+    return Page("Pygmy: drills", THERE if report["store"] else HERE, [summary, *map(_section, results)], FOOT)
 
 
 def _summary(results: Sequence[Result]) -> Table:
@@ -63,10 +75,16 @@ def _section(result: Result) -> Section:
         [one.text, Cell("kept" if one.kept else "BROKEN", "", "good" if one.kept else "bad"), one.seen]
         for one in result.promises
     ]
+    promised += [[*_not_checked(text)] for text in result.unchecked]
     parts: list[Part] = [timeline(result), Table(["promised", "", "seen"], promised)]
     if result.verdict is not None and (problems := result.verdict.problems):
         parts += [Text(problem, "bad") for problem in problems[:10]]
     return Section(result.title, parts, result.name, _badge(result.ok))
+
+
+def _not_checked(text: str) -> tuple[str, Cell, str]:
+    what, _, why = text.partition(": ")
+    return what, Cell("not checked", "", "off"), why
 
 
 def timeline(result: Result) -> Figure:

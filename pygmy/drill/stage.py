@@ -14,6 +14,7 @@ from typing import TypeVar
 from msgspec import Struct
 
 from pygmy.drill.history import now
+from pygmy.drill.shop import Shop, Wares
 from pygmy.drill.traffic import BUYING, READING, Client, Diary, Request, Traffic
 from pygmy.drill.watch import Watch
 from pygmy.private import NOBODY, NeverCame, Pair, PrivateStore, ProxiedStore, until
@@ -46,16 +47,28 @@ class Stage:
     """See above. `patience`: seconds after which what has not come counts as not coming."""
 
     def __init__(
-        self, store: PrivateStore, traffic: Traffic, diary: Diary, watch: Watch, rng: random.Random, patience: float
+        self, shop: Shop, traffic: Traffic, diary: Diary, watch: Watch, rng: random.Random, patience: float
     ) -> None:
-        self.store, self.traffic, self.diary, self.watch = store, traffic, diary, watch
+        self.shop, self.traffic, self.diary, self.watch = shop, traffic, diary, watch
         self.rng, self.patience = rng, patience
         self.began = now()
         self.events: list[Event] = []
         self.promises: list[Promise] = []
+        self.unchecked: list[str] = []  # what could not be checked here, and why
         self.times: dict[str, float] = {}  # seconds, by what took them
         self.away: set[str] = set()  # nodes that do not run because we ended them
         self._fault = self.began
+
+    @property
+    def store(self) -> PrivateStore:
+        """The store in our hands; a drill that needs no more than its customers keeps to `shop`."""
+        assert isinstance(self.shop, PrivateStore)
+        return self.shop
+
+    @property
+    def wares(self) -> Wares:
+        """What there is to buy."""
+        return self.traffic.wares
 
     # ---- what is done
 
@@ -71,7 +84,7 @@ class Stage:
 
     def open_doors(self, *, doors: Sequence[str] = ()) -> None:
         """Begin the steady traffic, through these nodes (default: all front ends)."""
-        through = doors or [node.name for node in self.store.cluster.frontends]
+        through = doors or self.shop.doors
         self.traffic.add(READING, 4, 8.0, through)
         self.traffic.add(BUYING, 3, 5.0, through)
         self.calm()
@@ -127,7 +140,7 @@ class Stage:
 
     def client(self, *doors: str, insist: bool = True) -> Client:
         """A client of the drill's own (default: through all front ends)."""
-        through = doors or tuple(node.name for node in self.store.cluster.frontends)
+        through = doors or self.shop.doors
         return self.traffic.client(f"drill-{len(self.events)}-{self.rng.randrange(1 << 30)}", through, insist=insist)
 
     # ---- what is promised

@@ -14,26 +14,16 @@ from msgspec import Struct
 from pygmy.checker.history import Page, Read, Write
 from pygmy.drill.answers import book_of, outcome_of, request_of
 from pygmy.drill.history import Recorder, now
+from pygmy.drill.shop import PRIVATE, Shop, Wares
 from pygmy.drill.wire import ANSWERED, NONE, WRONG, Said, Wire
 from pygmy.messages.operations import Line, NoSuchBook, Ordered, OutOfRange, Sell
-from pygmy.private import Headers, PrivateStore
+from pygmy.private import Headers
 
 GLANCE = "glance"  # what clients do who do not insist, at one node
 AGAIN = 0.05  # seconds before the next try
-TOPICS = ("fiction", "cookery", "travel")
 READING, BUYING = ("lookup", "lookup", "lookup", "lookup", "search"), ("buy",)
-SHELF = tuple(range(1, 9))  # what traffic looks at and buys
-OWN = tuple(range(9, 30))  # what single drills may use for themselves
 # Of these a refusal leaves no record: it counts only if no earlier try can still take effect.
 UNRECORDED = (NoSuchBook, OutOfRange)
-
-
-def shelves(own: int = 1_000_000) -> list[dict[str, object]]:
-    """What a drill's store opens with; `own`: copies of each book that traffic leaves alone."""
-    return [
-        {"id": item, "title": f"Book {item}", "topic": TOPICS[item % 3], "cost": 10.25 + item, "count": count}
-        for item, count in [*((item, 10_000_000) for item in SHELF), *((item, own) for item in OWN)]
-    ]
 
 
 class Try(Struct, frozen=True):
@@ -68,6 +58,11 @@ class Diary:
         self.recorder = recorder
         self.tries: list[Try] = []
         self.requests: list[Request] = []
+        self.first_order: int | None = None  # the least number of an order of ours
+
+    def bought(self, order: int) -> None:
+        """An order of ours has this number."""
+        self.first_order = order if self.first_order is None else min(self.first_order, order)
 
     def since(self, moment: float, kind: str) -> list[Request]:
         """The requests of a kind that ended after that moment."""
@@ -81,8 +76,10 @@ class Diary:
 class Client:
     """One client, in whatever thread calls it. `patience`: seconds for which it insists; 0: one try is enough."""
 
-    def __init__(self, name: str, store: PrivateStore, diary: Diary, doors: Sequence[str], patience: float) -> None:
-        self.name = name
+    def __init__(
+        self, name: str, store: Shop, diary: Diary, doors: Sequence[str], patience: float, prefix: str = ""
+    ) -> None:
+        self.name, self._prefix = name, prefix
         self._diary, self._patience = diary, patience
         self._wire = Wire(store)
         self._doors = itertools.cycle(doors)
@@ -115,9 +112,9 @@ class Client:
         return None
 
     def buy(self, item: int, quantity: int = 1, key: str | None = None) -> Write:
-        """Under one key until it is answered; `answered` None: it never was."""
+        """Under one key until it is answered; `answered` None: it never was. `key`: as it is after our prefix."""
         operation = Sell((Line(item, quantity),))
-        key = key or f"{self.name}-{next(self._keys)}"
+        key = self._prefix + (key or f"{self.name}-{next(self._keys)}")
         asked = request_of(operation)
         invoked, written = now(), None
         headers = {"Idempotency-Key": key}
@@ -127,6 +124,8 @@ class Client:
             outcome = outcome_of(operation, said.reply)
             if outcome is not None and (number == 0 or not isinstance(outcome, UNRECORDED)):
                 public = isinstance(outcome, Ordered)
+                if isinstance(outcome, Ordered):
+                    self._diary.bought(outcome.order.order_id)
                 written = Write(self.name, f"c:{key}", operation, invoked, now(), outcome, public=public)
         written = written or Write(self.name, f"c:{key}", operation, invoked)
         self._diary.recorder.add(written)
@@ -161,8 +160,17 @@ class Client:
 class Customer:
     """A client in a thread of its own, who does something so many times a second, or as often as it can."""
 
-    def __init__(self, client: Client, rng: random.Random, kinds: Sequence[str], pace: float, over: threading.Event):
+    def __init__(
+        self,
+        client: Client,
+        rng: random.Random,
+        kinds: Sequence[str],
+        pace: float,
+        wares: Wares,
+        over: threading.Event,
+    ) -> None:
         self._client, self._rng, self._kinds, self._pause, self._over = client, rng, kinds, 1 / pace, over
+        self._wares = wares
         self.thread = threading.Thread(target=self._run, name=client.name, daemon=True)
         self.broke: Exception | None = None
 
@@ -180,18 +188,27 @@ class Customer:
     def _step(self) -> None:
         kind = self._rng.choice(self._kinds)
         if kind == "search":
-            self._client.search(self._rng.choice(TOPICS))
+            self._client.search(self._rng.choice(self._wares.topics))
         elif kind == "lookup":
-            self._client.lookup(self._rng.choice(SHELF))
+            self._client.lookup(self._rng.choice(self._wares.shelf))
         else:
-            self._client.buy(self._rng.choice(SHELF), self._rng.choice((1, 1, 2)))
+            self._client.buy(self._rng.choice(self._wares.shelf), self._rng.choice((1, 1, 2)))
 
 
 class Traffic:
-    """All customers. They begin when they are added."""
+    """All customers. They begin when they are added. `prefix`: of all their keys, where others have theirs."""
 
-    def __init__(self, store: PrivateStore, diary: Diary, seed: object, patience: float) -> None:
+    def __init__(
+        self,
+        store: Shop,
+        diary: Diary,
+        seed: object,
+        patience: float,
+        wares: Wares = PRIVATE,
+        prefix: str = "",
+    ) -> None:
         self._store, self._diary, self._seed, self._patience = store, diary, seed, patience
+        self.wares, self._prefix = wares, prefix
         self._over = threading.Event()
         self._customers: list[Customer] = []
 
@@ -202,12 +219,12 @@ class Traffic:
             rng = random.Random(f"{self._seed} {name}")
             turn = len(self._customers) % len(doors)
             client = self.client(name, (*doors[turn:], *doors[:turn]), insist=insist)
-            self._customers.append(Customer(client, rng, kinds, pace, self._over))
+            self._customers.append(Customer(client, rng, kinds, pace, self.wares, self._over))
             self._customers[-1].thread.start()
 
     def client(self, name: str, doors: Sequence[str], *, insist: bool = True) -> Client:
         """A client for a drill's own use."""
-        return Client(name, self._store, self._diary, doors, self._patience if insist else 0.0)
+        return Client(name, self._store, self._diary, doors, self._patience if insist else 0.0, self._prefix)
 
     def stop(self, wait: float) -> None:
         """Nothing new; what is under way is given this long to end."""

@@ -5,7 +5,7 @@ import threading
 from msgspec import Struct
 
 from pygmy.drill.history import now
-from pygmy.private import PrivateStore
+from pygmy.drill.shop import Shop
 
 EVERY = 0.2  # seconds
 SAY_SECONDS = 1.0
@@ -24,7 +24,7 @@ class Stay(Struct):
 class Watch:
     """Looks at every node again and again, each from a thread of its own: one that stands still answers nobody."""
 
-    def __init__(self, store: PrivateStore) -> None:
+    def __init__(self, store: Shop) -> None:
         self._store = store
         self._over = threading.Event()
         self.stays: dict[str, list[Stay]] = {name: [] for name in store.names}

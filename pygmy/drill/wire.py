@@ -6,7 +6,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from pygmy.private import Headers, PrivateStore, Reply, address
+from pygmy.drill.shop import Shop
+from pygmy.private import Headers, Reply
 from pygmy.private.asking import reply_of
 
 TRY_SECONDS = 8.0  # a front end answers within five, if only with a 503
@@ -31,7 +32,7 @@ class Said(Struct, frozen=True):
 class Wire:
     """Connections of one thread to all nodes of a store."""
 
-    def __init__(self, store: PrivateStore) -> None:
+    def __init__(self, store: Shop) -> None:
         self._store = store
         self._open: dict[str, http.client.HTTPConnection] = {}
 
@@ -47,7 +48,7 @@ class Wire:
         """One try at this node. Never raises."""
         data = None if body is None else json.dumps(body).encode()
         fields = dict(headers) if body is None else {"Content-Type": "application/json", **headers}
-        connection = self._open.pop(name, None) or http.client.HTTPConnection(*address(self._store.node(name)))
+        connection = self._open.pop(name, None) or self._store.connect(name, seconds)
         connection.timeout = seconds
         try:
             if connection.sock is not None:

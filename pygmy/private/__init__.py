@@ -9,7 +9,7 @@ Its processes can be killed, frozen and stopped, and, if it is a `ProxiedStore`,
 ends this process ends them: on Linux also kill -9. Everything here blocks; start processes from the main thread only.
 """
 
-from pygmy.private.asking import Headers, Reply, address, ask
+from pygmy.private.asking import Headers, Reply, address, ask, connected, trusting
 from pygmy.private.places import free_ports, private_directory
 from pygmy.private.proxied import ProxiedStore
 from pygmy.private.proxies import NOBODY, Door, Pair, Proxies, Rule
@@ -31,11 +31,13 @@ __all__ = [
     "Rule",
     "address",
     "ask",
+    "connected",
     "environment",
     "free_ports",
     "interruptible",
     "private_directory",
     "private_store",
     "spawn",
+    "trusting",
     "until",
 ]

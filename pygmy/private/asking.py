@@ -40,14 +40,29 @@ def ask(
     trust: ssl.SSLContext | None = None,
 ) -> Reply:
     """The answer. `body`: bytes as they are, anything else as JSON. Raises OSError, HTTPException."""
-    connection = http.client.HTTPConnection(*address(node), timeout=timeout)
-    if trust is not None:
-        connection = http.client.HTTPSConnection(*address(node), timeout=timeout, context=trust)
+    connection = connected(address(node), timeout, trust)
     try:
         connection.request(method, path, *encoded(body, headers))
         return reply_of(connection.getresponse())
     finally:
         connection.close()
+
+
+def connected(
+    server: tuple[str, int], timeout: float = LONGEST, trust: ssl.SSLContext | None = None
+) -> http.client.HTTPConnection:
+    """A connection that opens with its first request; over TLS if there is `trust`."""
+    if trust is None:
+        return http.client.HTTPConnection(*server, timeout=timeout)
+    return http.client.HTTPSConnection(*server, timeout=timeout, context=trust)
+
+
+def trusting(ca: str = "") -> ssl.SSLContext:
+    """Believes who has a certificate for its host, of the CA in this file ("": one that this machine believes).
+
+    Raises OSError: the file cannot be read, or is none.
+    """
+    return ssl.create_default_context(cafile=ca or None)
 
 
 def reply_of(response: http.client.HTTPResponse) -> Reply:

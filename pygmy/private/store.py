@@ -15,7 +15,7 @@ from typing import Any
 
 from pygmy.cluster import Node, Role, load_cluster
 from pygmy.datadir import log_path
-from pygmy.private.asking import Headers, Reply, ask
+from pygmy.private.asking import Headers, Reply, address, ask, connected
 from pygmy.private.places import free_ports, private_directory
 from pygmy.private.spawning import environment, spawn
 from pygmy.private.waiting import LONGEST, NeverCame, until
@@ -247,6 +247,15 @@ class PrivateStore:
         return "\n".join(f"--- {name}\n" + "\n".join(self.log(name).splitlines()[-8:]) for name in self.names)
 
     # ---- HTTP
+
+    @property
+    def doors(self) -> tuple[str, ...]:
+        """The front ends, by name."""
+        return tuple(node.name for node in self.cluster.frontends)
+
+    def connect(self, name: str, timeout: float = LONGEST) -> http.client.HTTPConnection:
+        """A connection of a client's own to a node."""
+        return connected(address(self.node(name)), timeout, self.trust)
 
     def node(self, name: str) -> Node:
         """The node as clients reach it."""

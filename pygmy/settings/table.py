@@ -84,7 +84,7 @@ OPENING = frozenset(("up", "start", "run", "deploy"))  # commands that start nod
 CHOOSING = frozenset(("start", "run", "stop", "backup", "restore", "force-view"))  # that name nodes
 WHOLE = frozenset(("up", "deploy", "certs", "prepare", "health", "trace"))  # that are about all of them
 PLACED = OPENING | CHOOSING | WHOLE | {"audit"}  # that look into the data directory
-SHOPKEEPING = frozenset(("orders", "restock", "price", "add", "remove", "audit", "backup", "force-view"))
+SHOPKEEPING = frozenset(("orders", "restock", "price", "add", "remove", "audit", "backup", "force-view", "drill"))
 
 # fmt: off
 TABLE: tuple[Setting, ...] = (
@@ -187,7 +187,7 @@ TABLE: tuple[Setting, ...] = (
     ),
     Setting(
         "frontend-server", server_from, "localhost:5002", "The front end to talk to.", "HOST[:PORT]",
-        commands=frozenset((PYGMY, "bench")),
+        commands=frozenset((PYGMY, "bench", "drill")),
         aliases=("frontend_server",),
         variables=("PYGMY_FRONTEND",),
     ),

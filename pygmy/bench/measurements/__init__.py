@@ -1,9 +1,10 @@
-"""The nine measurements, in the order in which they are taken."""
+"""The ten measurements, in the order in which they are taken."""
 
 from pygmy.bench.measurements import (
     balance,
     cache,
     consistency,
+    memory,
     miss,
     recovery,
     replicas,
@@ -18,11 +19,12 @@ ALL: tuple[Measurement, ...] = (
     consistency.MEASUREMENT,
     miss.MEASUREMENT,
     throughput.MEASUREMENT,
+    zipf.MEASUREMENT,
     balance.MEASUREMENT,
     recovery.MEASUREMENT,
     replicas.MEASUREMENT,
     sizes.MEASUREMENT,
-    zipf.MEASUREMENT,
+    memory.MEASUREMENT,
 )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pygmy.bench.desk import Desk
 from pygmy.bench.measuring import Findings, Measurement
 from pygmy.bench.results import Bar
-from pygmy.bench.stores import BenchStore, Shape, buys, lookups
+from pygmy.bench.stores import BenchStore, buys, lookups
 
 BOOKS = range(1, 1001)
 CLIENTS = 16
@@ -15,9 +15,8 @@ def work(desk: Desk, findings: Findings) -> None:
     """Lookups without cache, then buys; who got them."""
     replicas = desk.either(2, 3)
     seconds = desk.either(1.0, 5.0)
-    shape = Shape(catalogs=replicas, orders=replicas, caches=(False,))
-    with desk.store(shape) as store:
-        server = store.server("frontend-0")
+    with desk.plain(replicas) as store:
+        front, server = store.uncached, store.server(store.uncached)
         before = forwards(store)
         desk.closed("lookups without cache", server, lookups(BOOKS), CLIENTS, seconds)
         between = forwards(store)
@@ -25,8 +24,8 @@ def work(desk: Desk, findings: Findings) -> None:
         after = forwards(store)
     read, bought = difference(before, between), difference(between, after)
     shares = {
-        "lookups by catalog": shares_of(read, "frontend-0", "catalog-"),
-        "buys by order server": shares_of(bought, "frontend-0", "order-"),
+        "lookups by catalog": shares_of(read, front, "catalog-"),
+        "buys by order server": shares_of(bought, front, "order-"),
         "sales by catalog": shares_of(bought, "order-", "catalog-"),
     }
     for what, share in shares.items():

@@ -4,7 +4,7 @@ from pygmy.bench.desk import Desk
 from pygmy.bench.measuring import Findings, Measurement, milliseconds
 from pygmy.bench.results import Curve
 from pygmy.bench.statistics import median
-from pygmy.bench.stores import STANDARD, BenchStore, buys, lookups
+from pygmy.bench.stores import BenchStore, buys, lookups
 
 CACHED, UNCACHED = "frontend-0", "frontend-2"
 BOOKS = range(1, 51)
@@ -13,8 +13,8 @@ FOUR = ("lookup with cache", "lookup without cache", "buy with cache", "buy with
 
 def work(desk: Desk, findings: Findings) -> None:
     """First one customer, request by request; then more and more clients."""
-    with desk.store(STANDARD) as store:
-        single = one_by_one(desk, store, desk.either(50, 500))
+    with desk.standard() as store:
+        single = one_by_one(desk, store, desk.either(30, 500))
         crowds = by_clients(desk, store, desk.either((8,), (4, 16, 64)), desk.either(1.0, 5.0))
     middle = {name: median(values) for name, values in single.items()}
     findings.ratio("a lookup without cache takes, of one with cache", middle[FOUR[1]], middle[FOUR[0]])

@@ -4,15 +4,15 @@ from pygmy.bench.desk import Desk
 from pygmy.bench.measuring import Findings, Measurement, milliseconds
 from pygmy.bench.results import Bar, Curve
 from pygmy.bench.statistics import median, percentiles
-from pygmy.bench.stores import STANDARD, BenchStore
+from pygmy.bench.stores import BenchStore
 
 HOLDERS = (0, 1, 2)
 
 
 def work(desk: Desk, findings: Findings) -> None:
     """Buys of books that no, one or two front ends have cached, in turn."""
-    with desk.store(STANDARD) as store:
-        taken = buys_by_holders(desk, store, desk.either(25, 500))
+    with desk.standard() as store:
+        taken = buys_by_holders(desk, store, desk.either(20, 500))
     middle = {holders: median(values) for holders, values in taken.items()}
     for holders in HOLDERS[1:]:
         ends = "one front end has" if holders == 1 else f"{holders} front ends have"

@@ -5,7 +5,6 @@ from pygmy.bench.desk import Desk
 from pygmy.bench.measuring import Findings, Measurement, milliseconds
 from pygmy.bench.results import Curve
 from pygmy.bench.statistics import median
-from pygmy.bench.stores import STANDARD
 
 KINDS = ("hit before the buy", "miss after it", "hit after that")
 
@@ -19,7 +18,7 @@ def work(desk: Desk, findings: Findings) -> None:
             taken = turns(reader, reader, rounds, range(1, 2))
     else:
         with (
-            desk.store(STANDARD) as store,
+            desk.standard() as store,
             desk.customer(store.server("frontend-0")) as reader,
             desk.customer(store.server("frontend-2")) as buyer,
         ):

@@ -9,7 +9,7 @@ from pygmy.bench.desk import Desk
 from pygmy.bench.loads import Load
 from pygmy.bench.measuring import Findings, Measurement
 from pygmy.bench.results import Curve
-from pygmy.bench.stores import BenchStore, Shape, buys
+from pygmy.bench.stores import BenchStore, buys
 from pygmy.private import LONGEST, until
 
 BOOKS = range(1, 1001)
@@ -30,7 +30,7 @@ class Recovered(Struct, frozen=True):
 
 def work(desk: Desk, findings: Findings) -> None:
     """Kill, sell, start again; more each time."""
-    with desk.store(Shape(caches=(False,))) as store:
+    with desk.plain(2) as store:
         seen = [recovered(desk, store, missed) for missed in desk.either((0, 200), (0, 100, 1_000, 10_000))]
     first, last = seen[0], seen[-1]
     findings.ratio(
@@ -60,9 +60,8 @@ def recovered(desk: Desk, store: BenchStore, missed: int) -> Recovered:
     until(lambda: store.health("catalog-0").get("redundancy") == 1, "a view without the victim", longest=LONGEST)
     if missed:
         desk.tell(f"{missed:,} sales without {VICTIM}")
-        sold = loading.make(
-            Load(*store.server("frontend-0"), buys(BOOKS), WRITERS, LONGEST_WRITING, count=missed), own=True
-        )
+        server = store.server(store.uncached)
+        sold = loading.make(Load(*server, buys(BOOKS), WRITERS, LONGEST_WRITING, count=missed), own=True)
         missed = sold.answered
     desk.tell(f"{VICTIM} starts again, {missed:,} sales behind")
     started = time.perf_counter()

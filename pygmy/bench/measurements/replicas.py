@@ -4,7 +4,7 @@ from pygmy.bench.desk import Desk
 from pygmy.bench.loads import Outcome
 from pygmy.bench.measuring import Findings, Measurement, milliseconds
 from pygmy.bench.results import Curve
-from pygmy.bench.stores import Shape, buys
+from pygmy.bench.stores import buys
 
 CLIENTS = 16
 BOOKS = range(1, 1001)
@@ -15,8 +15,8 @@ def work(desk: Desk, findings: Findings) -> None:
     alone: dict[int, Outcome] = {}
     many: dict[int, Outcome] = {}
     for replicas in desk.either((2, 1), (1, 2, 3)):
-        with desk.store(Shape(catalogs=replicas, orders=replicas, caches=(False,))) as store:
-            server, seconds = store.server("frontend-0"), desk.either(1.0, 8.0)
+        with desk.plain(replicas) as store:
+            server, seconds = store.server(store.uncached), desk.either(1.0, 8.0)
             what = f"buys, {replicas} replicas"
             alone[replicas] = desk.closed(what, server, buys(BOOKS), 1, seconds)
             many[replicas] = desk.closed(what, server, buys(BOOKS), CLIENTS, seconds)

@@ -69,7 +69,7 @@ def contenders_of_ours(desk: Desk, stack: ExitStack) -> list[Contender]:
         one = lookups(HOT)
         loads = ((LOOKUP, one), (SEARCH, (("GET", "/books?limit=20"),)), (ONE, buys(HOT)))
         return [Contender(kind, "that store", desk.running, requests) for kind, requests in loads]
-    store = stack.enter_context(desk.store(STANDARD))
+    store = stack.enter_context(desk.standard())
     near, far = store.server("frontend-0"), store.server("frontend-2")
     cached = Contender(LOOKUP, f"{OURS} with cache", near, lookups(BOOKS))
     desk.warm(near, cached.requests)
@@ -93,7 +93,7 @@ def against_clients(desk: Desk, contender: Contender) -> dict[int, Outcome]:
 
 def at_fixed_rate(desk: Desk, contenders: Iterable[Contender], rates: dict[str, float]) -> dict[str, Outcome]:
     """Open loops."""
-    seconds = desk.either(0.7, 20.0)
+    seconds = desk.either(0.5, 20.0)
     return {
         f"{one.name}, {rates[one.kind]:.0f}/s": desk.open(
             one.name, one.server, one.requests, rates[one.kind], CONNECTIONS, seconds
