@@ -49,9 +49,9 @@ def store_of(settings: Settings) -> "ForeignStore":
 
 
 def token_for(settings: Settings, store: "ForeignStore") -> tuple[str | None, str]:
-    """The admin token, or None and why there is none. A file that was named and holds none is a usage error, and so is
+    """The admin token, or None and why there is none. A file that was named and holds none is a usage error, and
 
-    a token that the store does not take.
+    so is a token that the store does not take.
     """
     try:
         token = admin_token(settings)
