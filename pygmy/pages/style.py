@@ -28,7 +28,7 @@ dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
 table{border-collapse:collapse;width:100%;font-size:.92rem}
 th,td{padding:5px 10px 5px 0;border-bottom:1px solid var(--faint);text-align:left;vertical-align:top}
 th{color:var(--soft);font-weight:500}.r{text-align:right}
-td:has(a){white-space:nowrap}td.r{font-variant-numeric:tabular-nums;white-space:nowrap}
+td:has(a){white-space:nowrap}td.r:first-child,th.r:first-child{width:1%}td.r{font-variant-numeric:tabular-nums;white-space:nowrap}
 pre{background:var(--card);border-radius:6px;padding:10px 12px;overflow-x:auto;font-size:.82rem;line-height:1.45}
 details{margin:.7em 0}summary{cursor:pointer;color:var(--link)}
 figure{margin:1em 0;background:var(--card);border-radius:8px;padding:12px}
