@@ -21,7 +21,7 @@ a{color:var(--link)}
 .note{border-left:3px solid var(--c);padding:2px 0 2px 10px}
 .badge{display:inline-block;font-size:.8rem;font-weight:600;padding:1px 9px;border-radius:10px;
 color:var(--bg);background:var(--c);vertical-align:2px;margin-left:4px}
-.word{color:var(--c);font-weight:600}
+.word{color:var(--c);font-weight:600;white-space:nowrap}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:3px 14px;margin:.6em 0}
 dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
 .scroll{overflow-x:auto;margin:.6em 0}
