@@ -35,6 +35,11 @@ def voter_path(data: Path, node: str) -> Path:
     return data / node / "voter.db"
 
 
+def opened_path(data: Path, node: str) -> Path:
+    """Where the node remembers which file of books its catalog was opened with."""
+    return data / node / "books.opened"
+
+
 def backups_path(data: Path, node: str) -> Path:
     """Where the replica named `catalog-0` keeps its backups."""
     return data / node / "backups"

@@ -1,32 +1,20 @@
 """Where a node is reached: by everybody at its own port, and a front end by people at others besides."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import MultiService
 from twisted.application.strports import service as port_service
 from twisted.internet.defer import Deferred, gatherResults
-from twisted.internet.interfaces import IProtocolFactory, IReactorTime
-from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from twisted.internet.interfaces import IProtocolFactory
 from twisted.web.resource import IResource
 
-from pygmy.tls.contexts import Credentials, ServerTLS
 from pygmy.web.site import BoundedSite, Limits, Shortcut
 
+if TYPE_CHECKING:
+    from pygmy.tls.contexts import Credentials
+
 PEOPLE = Limits(body_of=())  # no envelopes, so no bodies of their size
-
-
-class UnderTLS(TLSMemoryBIOFactory):
-    """A site as those see it who come by TLS.
-
-    What is written is encrypted at once. Twisted's default gathers what a turn of the reactor writes, which costs a
-    fifth of the time of an answer that is written whole.
-    """
-
-    protocol = TLSMemoryBIOProtocol
-
-    def __init__(self, site: BoundedSite, own: Credentials, clock: IReactorTime) -> None:
-        super().__init__(ServerTLS(own), False, site, clock)
 
 
 class Listening(MultiService):
@@ -40,7 +28,7 @@ class Listening(MultiService):
         resource: IResource,
         port: str,
         reactor: Any,
-        credentials: Credentials | None = None,
+        credentials: "Credentials | None" = None,
         listen: Sequence[str] = (),
     ) -> None:
         super().__init__()
@@ -49,6 +37,8 @@ class Listening(MultiService):
         self._sites = (own, people)
         factory: IProtocolFactory = own
         if credentials is not None:
+            from pygmy.tls.under import UnderTLS  # a node that speaks no TLS starts the faster without
+
             factory = UnderTLS(own, credentials, reactor)
         for place, served in ((port, factory), *((place, people) for place in listen)):
             port_service(place, served, reactor=reactor).setServiceParent(self)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from random import SystemRandom
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 from twisted.application.service import IService, MultiService
@@ -20,7 +20,7 @@ from pygmy.catalog import CatalogServer
 from pygmy.clock import boottime, utc_milliseconds
 from pygmy.cluster import Cluster, Node, Role
 from pygmy.database import Ballots, Boot, Store, StoreError
-from pygmy.datadir import backups_path, database_path, voter_path
+from pygmy.datadir import backups_path, database_path, opened_path, voter_path
 from pygmy.durable import make_durable
 from pygmy.frontend import FrontEnd
 from pygmy.identity import Witnessing, begin, recognize
@@ -29,8 +29,8 @@ from pygmy.ledger.driver import Driver, Place
 from pygmy.ledger.orders import ReplicatedOrders
 from pygmy.listening import Listening
 from pygmy.messages.internal import OneWay
-from pygmy.messages.operations import TIERS, NewBook
-from pygmy.opening import load_books
+from pygmy.messages.operations import TIERS
+from pygmy.openings import Opening, opening_of
 from pygmy.order import OrderServer
 from pygmy.peers import Links, NodeAgent, http_client
 from pygmy.replication.founding import WrongCluster, check_charter
@@ -40,14 +40,14 @@ from pygmy.routes.forcing import ViewBody, forcing_routes
 from pygmy.routes.starting import starting_resource
 from pygmy.schedule import Schedule
 from pygmy.ticking import Ticking
-from pygmy.tls.certificates import utc_now
-from pygmy.tls.contexts import Credentials, NodesPolicy, load_credentials
-from pygmy.tls.expiry import DAY, warn_of_expiry
 from pygmy.tls.places import check_places, endpoint_from
 from pygmy.voting import Voting
 from pygmy.web.auth import Secrets, SecretsError
 from pygmy.web.metrics import Metrics
 from pygmy.web.openapi import Route
+
+if TYPE_CHECKING:
+    from pygmy.tls.contexts import Credentials, NodesPolicy
 
 log = Logger()
 
@@ -85,10 +85,10 @@ def make_node(
         secrets = Secrets.load(data)
     except SecretsError as error:
         raise ValueError(str(error)) from None
-    credentials = None if tls is None else load_credentials(tls, node.name)
+    credentials = None if tls is None else _credentials(tls, node.name)
     if credentials is not None:
         secrets = replace(secrets, certified=frozenset(other.name for other in cluster.nodes))
-    opening = load_books(books) if role is Role.CATALOG else ()
+    opening = opening_of(books, opened_path(Path(data), node.name)) if role is Role.CATALOG else None
     make_durable(Path(data) / node.name)
     schedule = backups or Schedule()
     common = (cluster, node, Path(data), port, alone_since, secrets, opening, cache, schedule, reactor)
@@ -106,11 +106,11 @@ class NodeService(MultiService):
         port: str,
         alone_since: float,
         secrets: Secrets,
-        opening: tuple[NewBook, ...],
+        opening: Opening | None,
         cache: bool,
         schedule: Schedule,
         reactor: Any,
-        credentials: Credentials | None = None,
+        credentials: "Credentials | None" = None,
         listen: Sequence[str] = (),
     ) -> None:
         super().__init__()
@@ -143,7 +143,14 @@ class NodeService(MultiService):
         self._listening = Listening(self._resource, port, reactor, credentials, listen)
         self._listening.setServiceParent(self)
         if credentials is not None:
-            Ticking(lambda: warn_of_expiry(credentials, utc_now()), reactor, DAY).setServiceParent(self._listening)
+            self._warn_of_expiry(credentials)
+
+    def _warn_of_expiry(self, credentials: "Credentials") -> None:
+        from pygmy.tls.certificates import utc_now
+        from pygmy.tls.expiry import DAY, warn_of_expiry
+
+        daily = Ticking(lambda: warn_of_expiry(credentials, utc_now()), self._reactor, DAY)
+        daily.setServiceParent(self._listening)
 
     # ---- one-way messages
 
@@ -280,6 +287,8 @@ class NodeService(MultiService):
         )
 
     def _catalog_server(self, ledger: ReplicatedCatalog, backup: Route) -> CatalogServer:
+        opening, self._opening = self._opening, None  # once opened, its books need not be in memory twice
+        assert opening is not None
         return CatalogServer(
             self._cluster,
             self._node,
@@ -288,7 +297,7 @@ class NodeService(MultiService):
             self._reactor,
             self._secrets,
             self._metrics,
-            self._opening,
+            opening,
             (*self._replica_routes(ledger), backup),
             self._links.riders,
         )
@@ -364,8 +373,19 @@ class NodeService(MultiService):
         os._exit(code)
 
 
-def _policy(cluster: Cluster, credentials: Credentials) -> NodesPolicy:
+# A node that speaks no TLS starts the faster without what speaks it, which is why that is imported here and there.
+
+
+def _credentials(tls: Path, node: str) -> "Credentials":
+    from pygmy.tls.contexts import load_credentials
+
+    return load_credentials(tls, node)
+
+
+def _policy(cluster: Cluster, credentials: "Credentials") -> "NodesPolicy":
     """Whom this node believes to be which node."""
+    from pygmy.tls.contexts import NodesPolicy
+
     return NodesPolicy(credentials, {(node.host, node.port): node.name for node in cluster.nodes})
 
 

@@ -96,6 +96,11 @@ def load_books(path: str | None) -> tuple[NewBook, ...]:
     if path is None:
         packaged = files("pygmy") / "data" / "books.json"
         return parse_books(packaged.read_bytes(), "packaged books", ".json")
+    return parse_books(read_books(path), path, Path(path).suffix)
+
+
+def read_books(path: str) -> bytes:
+    """The bytes of the file at `path`. BooksError if it cannot be read, or is larger than any list of books."""
     try:
         with open(path, "rb") as file:
             data = file.read(LARGEST_FILE + 1)
@@ -103,7 +108,7 @@ def load_books(path: str | None) -> tuple[NewBook, ...]:
         raise BooksError(path, [f"cannot be read: {error.strerror or error}"]) from error
     if len(data) > LARGEST_FILE:
         raise BooksError(path, [f"expected at most {LARGEST_FILE} bytes"])
-    return parse_books(data, path, Path(path).suffix)
+    return data
 
 
 def parse_books(data: bytes, source: str, suffix: str = "") -> tuple[NewBook, ...]:
@@ -249,6 +254,11 @@ def _csv_values(header: list[str], fields: list[str]) -> dict[str, Any]:
 
 def _records(text: str, source: str) -> Iterator[tuple[int, list[str]]]:
     """The lines of a CSV file (RFC 4180, any line end) that are not blank: line number, fields."""
+    if '"' not in text:  # as most are: a line is a record
+        for number, row in enumerate(_LINE_END.split(text), 1):
+            if "," in row or row.strip(_BLANK):
+                yield number, row.split(",")
+        return
     at, line, first, end = 0, 1, 1, len(text)
     fields: list[str] = []
     while at < end or fields:
@@ -307,7 +317,7 @@ def _books(rows: Iterable[_Row], faults: _Faults) -> tuple[NewBook, ...]:
     without = total = 0
     for row in rows:
         total += 1
-        found = {column: _checked(row, column, faults) for column in _COLUMNS if column in row.values}
+        found = _found(row, faults)
         item = found.get("id")
         if "id" not in found:
             without += 1
@@ -319,6 +329,15 @@ def _books(rows: Iterable[_Row], faults: _Faults) -> tuple[NewBook, ...]:
     if first_without and without < total:
         faults.at(first_without, "id", f"expected an id in all rows or in none: {without} of {total} have none")
     return tuple(books)
+
+
+def _found(row: _Row, faults: _Faults) -> dict[str, Any]:
+    """What stands in the columns of the row."""
+    values = row.values
+    try:
+        return {column: check(values[column]) for column, check in _CHECKS.items() if column in values}
+    except _Unexpected:  # now each by itself
+        return {column: _checked(row, column, faults) for column in _COLUMNS if column in values}
 
 
 def _checked(row: _Row, column: str, faults: _Faults) -> Any:

@@ -66,6 +66,15 @@ def test_tiers_do_not_share_a_turn() -> None:
     assert (catalog.candidates()[0], order.candidates()[0]) == ("b", "a")
 
 
+def test_what_is_steady_goes_to_the_first_that_serves_and_takes_nobodys_turn() -> None:
+    turns = balancer(*ABC)
+    assert turns.candidates() == ("a", "b", "c")
+    assert [turns.candidates(steady=True) for _ in range(3)] == [("a", "b", "c")] * 3
+    assert turns.candidates() == ("b", "c", "a")
+    turns.down("a", "refused")
+    assert turns.candidates(steady=True) == ("b", "c")
+
+
 def test_those_that_sync_or_let_a_request_go_unanswered_come_last() -> None:
     turns = balancer(*ABC)
     turns.doubtful("a", "timeout")

@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 
 from pygmy.messages.internal import Execute, Executed, Fill, Filled, List, Listed, Orders, Renew, Renewed, Sales
-from pygmy.messages.operations import Line, NewBook, NoSuchBook, Sell
+from pygmy.messages.operations import Line, NewBook, NoSuchBook, OpenStock, Sell
+from pygmy.opening import parts
+from pygmy.openings import Opening
 from pygmy.peers import Link, http_client
 from tests.support.cluster import ADMIN, CLIENT, MEMBER, MemoryCluster
 from tests.support.shop import SECRETS
@@ -301,6 +303,36 @@ def test_a_long_stock_whose_server_died_half_way_is_completed(opens: Opens) -> N
     cluster.boot("catalog-0")
     cluster.until(cluster.open, "open")
     assert len(cluster.rows("catalog-0")) == 1100
+
+
+def unread() -> tuple[OpenStock, ...]:
+    raise AssertionError("the books were read")
+
+
+def test_who_remembers_what_the_catalog_was_opened_with_reads_no_books(opens: Opens) -> None:
+    cluster = opens(catalogs=2, orders=1, books=stock(700))
+    cluster.kill("catalog-1")
+    cluster.nodes["catalog-1"].opening = Opening(unread, remembered=2)
+    cluster.boot("catalog-1")
+    cluster.until(cluster.open, "open again")
+    assert len(cluster.rows("catalog-1")) == 700
+
+
+def test_who_remembers_what_never_came_to_be_opens_the_catalog_all_the_same(opens: Opens) -> None:
+    """As after the restore of a backup that is older than the opening."""
+    cluster = opens(catalogs=1, orders=1, start=False)
+    cluster.nodes["catalog-0"].opening = Opening(lambda: parts(stock(700)), remembered=2)
+    for node in cluster.nodes.values():
+        node.start()
+    cluster.until(cluster.open, "open")
+    assert len(cluster.rows("catalog-0")) == 700
+
+
+def test_the_leader_opens_a_large_catalog_and_the_others_let_it(opens: Opens) -> None:
+    cluster = opens(catalogs=3, orders=1, books=stock(3000))
+    assert len(cluster.rows("catalog-2")) == 3000
+    assert not cluster.nodes["catalog-0"].driver.replica.counts.primary_moves, "the others have taken turns with it"
+    assert cluster.nodes["catalog-0"].driver.replica.log.head[1] == 3, "the first part, the last, and what is between"
 
 
 def test_nothing_is_served_before_the_stock_is_there(opens: Opens) -> None:

@@ -16,10 +16,10 @@ from pygmy.cli.nodes import load_store
 from pygmy.cli.options import fill
 from pygmy.cli.trust import NoTrust, policy_of
 from pygmy.cli.up import commands
-from pygmy.listening import UnderTLS
 from pygmy.settings import TABLE, resolve
 from pygmy.tap import catalog, frontend
 from pygmy.tap.maker import build
+from pygmy.tls.under import UnderTLS
 from pygmy.web.site import BoundedSite
 from tests.support.certificates import credentials, folder_of
 from tests.support.processes import without_settings

@@ -82,6 +82,28 @@ class Mail:
             self.sent.append((name, decoded))
             self._rig.clock.callLater(0.001, self._rig.deliver, self._sender, name, decoded)
 
+    def owe(self, name: str) -> None:
+        """Nothing goes with answers here."""
+
+    def reply(self, name: str, message: Any) -> None:
+        self.tell((name,), message)
+
+
+class Turning(ReplicatedCatalog):
+    """A ledger whose turn of the reactor ends with whatever it is asked."""
+
+    _clock: Clock
+
+    def execute(self, operation: Any, op_id: str) -> Deferred[Any]:
+        executing = super().execute(operation, op_id)
+        self._clock.advance(0)
+        return executing
+
+    def find(self, op_id: str) -> Deferred[Any]:
+        finding = super().find(op_id)
+        self._clock.advance(0)
+        return finding
+
 
 class Rig:
     """Catalog ledgers on one clock."""
@@ -107,7 +129,7 @@ class Rig:
         boot: Boot = now_of(store.boot(1024))
         mail: Any = Mail(self, name)
         place = Place(name, self.names, {n: f"http://{n}" for n in (*self.names, "front-0")})
-        ledger = ReplicatedCatalog(
+        ledger = Turning(
             place, held, boot, mail, self.clock, lambda failure: self.failed.append((name, failure)),
             self.register.membership,
             now=self.clock.seconds, wall=lambda: WALL + round(self.clock.seconds() * 1000), timing=self.timing,
@@ -229,6 +251,53 @@ def test_an_answer_is_found_on_disk_when_memory_has_forgotten_it(rigs: Callable[
     assert count(rig) == 94
 
 
+def test_what_is_asked_in_one_turn_is_one_search_and_one_batch(alone: Rig) -> None:
+    """The first of many must not go alone, with all others waiting for its disk: that would double their time."""
+    ledger, store = alone.ledgers["a"], alone.stores["a"]
+    store.hold = {"find"}
+    head = ledger.replica.log.head[1]
+    asked = [ReplicatedCatalog.execute(ledger, ONE, f"k{number}") for number in range(20)]
+    alone.clock.advance(0)
+    assert len(store.waiting) == 1
+    store.let("find")
+    alone.clock.advance(0)
+    assert {now_of(waiter).seq for waiter in asked} == {head + 1}
+    assert count(alone) == 80
+
+
+def test_what_was_searched_for_in_vain_is_not_searched_for_again(alone: Rig) -> None:
+    ledger, store = alone.ledgers["a"], alone.stores["a"]
+    assert now_of(ledger.find("k")) is None
+    store.hold = {"find"}
+    assert isinstance(now_of(ledger.execute(ONE, "k")).outcome, Sold)
+    assert store.waiting == []
+
+
+def test_a_vain_search_does_not_let_a_sale_be_made_twice(rigs: Callable[..., Rig]) -> None:
+    """What it did not find came since, by another try, and has left memory."""
+    rig = rigs(timing=Timing(window=2))
+    ledger = rig.ledgers["a"]
+    now_of(ledger.execute(STOCK, "open"))
+    assert now_of(ledger.find("k")) is None
+    searched = ledger._missed["k"]
+    first = now_of(ledger.execute(ONE, "k"))
+    for number in range(5):
+        now_of(ledger.execute(ONE, f"more{number}"))
+    ledger._missed["k"] = searched
+    assert now_of(ledger.execute(ONE, "k")) == first
+    assert count(rig) == 94
+
+
+def test_the_primary_copy_comes_before_the_operation_that_is_expected(pair: Rig) -> None:
+    assert not pair.ledgers["b"].replica._ownership.mine
+    pair.ledgers["b"].expect()
+    pair.advance(0.1)
+    assert pair.ledgers["b"].replica._ownership.mine
+    told = Told(pair.ledgers["b"].execute(ONE, "k"))
+    pair.advance(0.1)
+    assert isinstance(told.results[0].outcome, Sold)
+
+
 def test_a_look_up_that_was_too_early_is_made_again(rigs: Callable[..., Rig]) -> None:
     """It found nothing; before it was told, the operation came in by another try and left memory again."""
     rig = rigs(timing=Timing(window=2))
@@ -241,6 +310,7 @@ def test_a_look_up_that_was_too_early_is_made_again(rigs: Callable[..., Rig]) ->
     for number in range(5):
         now_of(ledger.execute(ONE, f"more{number}"))
     rig.stores["a"].let("find")
+    rig.clock.advance(0)
     assert early.results == [first]
     assert count(rig) == 94
 

@@ -348,6 +348,49 @@ def test_what_may_wait_goes_with_an_answer():
     assert (a.requests, b.requests) == (1, 1)
 
 
+def owing(me):
+    """`me` owes an answer to all that comes to it."""
+    receive = me.links.deliver
+
+    def deliver(sender, message):
+        receive(sender, message)
+        me.links.owe(sender)
+
+    me.links.deliver = deliver
+
+
+def test_what_is_owed_goes_with_the_answer_that_waits_for_it():
+    a, b = two_nodes()
+    owing(b)
+    a.links.tell(["b"], Invalidated(1))
+    advance(a, b, 0)
+    b.links.reply("a", Invalidated(2))
+    advance(a, b, 0)
+    assert a.received == [("b", Invalidated(2))]
+    assert (a.requests, b.requests) == (0, 1)
+    assert a.links.waiting == 0
+
+
+def test_an_answer_does_not_wait_long_and_what_is_owed_then_goes_by_itself():
+    a, b = two_nodes()
+    owing(b)
+    a.links.tell(["b"], Invalidated(1))
+    advance(a, b, 0)
+    advance(a, b, 0.06)
+    b.links.reply("a", Invalidated(2))
+    advance(a, b, 0)
+    assert a.received == [("b", Invalidated(2))]
+    assert (a.requests, b.requests) == (1, 1)
+
+
+def test_an_answer_waits_for_what_is_owed_to_its_own_node_only():
+    a, b = two_nodes()
+    b.links.owe("c")
+    a.links.tell(["b"], Invalidated(1))
+    advance(a, b, 0)
+    assert a.links["b"]._places == 0
+
+
 def test_a_node_whose_own_requests_do_not_get_through_is_not_heard_by_its_answers():
     """Nobody would remove it, and all writes would wait for its acknowledgements."""
     a, b = two_nodes("b")

@@ -28,6 +28,7 @@ from pygmy.messages.replication import (
     Heartbeat,
     Join,
     QueryValidate,
+    Status,
     Suffix,
     SuffixRequest,
     SyncAck,
@@ -431,6 +432,26 @@ def test_the_primary_copy_moves_to_whoever_wants_to_write(net: Net) -> None:
     assert isinstance(net.write("a", "k2").outcome, Sold)
     assert (a.owns, b.owns) == (True, False)
     net.agree()
+
+
+def test_a_take_that_overtakes_the_give_is_not_forgotten(net: Net) -> None:
+    """Requests have connections of their own: else its sender would wait until the next heartbeat."""
+    a, b = net["a"], net["b"]
+    net.write("a", "k0")
+    b.give(b.replica.receive("a", Take(b.replica.view.epoch), *net.time))  # type: ignore[union-attr]
+    ticket = b.submit(ONE, "k1")
+    net.settle()
+    assert ticket in b.answers
+    assert (a.owns, b.owns) == (True, False)
+
+
+def test_a_take_of_long_ago_moves_nothing(net: Net) -> None:
+    a, b = net["a"], net["b"]
+    net.write("a", "k0")
+    b.give(b.replica.receive("a", Take(b.replica.view.epoch), *net.time))  # type: ignore[union-attr]
+    net.run(0.3)
+    net.write("b", "k1")
+    assert (a.owns, b.owns) == (False, True)
 
 
 def test_only_an_idle_owner_gives_the_primary_copy_away(net: Net) -> None:
@@ -986,6 +1007,31 @@ def test_an_empty_disk_gets_everything(net: Net) -> None:
     b.boot()
     net.until(net.full)
     assert b.disk == net["a"].disk
+
+
+def test_a_node_that_starts_again_learns_without_waiting_for_its_next_tick(net: Net) -> None:
+    """It looks at the register, hears who serves, and takes what it missed: all at its first tick."""
+    net.kill("b")
+    net.until(lambda: net.alone("a"))
+    net.write("a", "k")
+    b = net["b"]
+    b.boot()
+    b.give(b.replica.tick(*net.time))
+    net.settle()
+    assert [e.batches for e in b.effects if isinstance(e, Synced)] == [1]
+    assert not b.sent(Join), "its former life may have promised leases"
+
+
+def test_a_node_whose_latest_read_lists_it_as_a_source_learns_from_nobody(net: Net) -> None:
+    """It could truncate what it has acknowledged: its older incarnation has to be removed first."""
+    b, view = net["b"], net["a"].replica.view
+    assert view is not None
+    assert "b" in view.sources
+    net.kill("b")
+    b.boot()
+    b.replica._change._on_value(view)
+    b.give(b.replica.receive("a", Status("RUNNING", 1, view.epoch, False, False), *net.time))
+    assert not b.sent(SuffixRequest)
 
 
 def test_the_tier_does_not_wait_for_a_joiner_that_waits_for_itself(net: Net) -> None:

@@ -9,7 +9,7 @@ import pytest
 from tests.simulation import cluster
 from tests.simulation.bugs import BUGS, OF_REGISTER, UNREACHABLE, planted
 from tests.simulation.cluster import Simulation
-from tests.simulation.directed import SCHEDULES, play
+from tests.simulation.directed import SCHEDULES, caught, play
 from tests.simulation.hooks import simulated
 
 SEEDS = 50
@@ -35,7 +35,7 @@ def test_a_schedule_written_by_hand_is_sound_as_the_protocol_stands(name: str) -
 @pytest.mark.parametrize(("name", "bug"), BY_HAND)
 def test_a_schedule_written_by_hand_catches_its_bug(name: str, bug: str) -> None:
     with planted(bug), simulated():
-        assert play(name) is not None
+        assert caught(name) is not None
 
 
 @pytest.mark.parametrize("bug", BY_CHANCE)

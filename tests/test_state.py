@@ -264,6 +264,9 @@ def test_the_indexes_say_what_the_rows_say(history: list[list[Operation]]) -> No
         assert stock.shelves.page(None, 0, 99)[0] == on_shelf
         for topic in TOPICS:
             assert stock.shelves.page(topic, 0, 99)[0] == [row for row in on_shelf if row.topic == topic]
+        again = Stock(reversed(rows))  # as they come from the disk, or from anywhere
+        assert again.shelves._ids == stock.shelves._ids
+        assert again.shelves._topics == stock.shelves._topics
         assert all(type(row.cost) is int and type(row.count) is int and row.count >= 0 for row in rows)
 
 

@@ -13,7 +13,6 @@ from twisted.web.client import Agent, HTTPConnectionPool
 from twisted.web.iweb import IPolicyForHTTPS
 from zope.interface import implementer
 
-from pygmy.listening import UnderTLS
 from pygmy.messages.internal import Invalidated, List, Listed
 from pygmy.peers import LinkDown, Links, get_json, http_client
 from pygmy.routes.table import table_route
@@ -21,6 +20,7 @@ from pygmy.seldom import MOST, Seldom
 from pygmy.tls.contexts import NodesPolicy, ServerTLS
 from pygmy.tls.expiry import warn_of_expiry
 from pygmy.tls.places import ExposedError, beyond_loopback, check_places, encrypted, endpoint_from
+from pygmy.tls.under import UnderTLS
 from pygmy.web.app import make_app, root_resource
 from pygmy.web.auth import Secrets
 from pygmy.web.internal import Internal

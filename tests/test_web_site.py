@@ -12,7 +12,7 @@ from twisted.internet.task import Clock, LoopingCall
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
-from pygmy.listening import UnderTLS
+from pygmy.tls.under import UnderTLS
 from pygmy.web.site import BoundedSite, Limits
 from tests.support.certificates import anybody, credentials
 

@@ -5,33 +5,14 @@ from typing import Any
 import click
 
 import pygmy
-from pygmy.cli import (
-    audit,
-    backup,
-    bench,
-    books,
-    certs,
-    completion,
-    config,
-    daemons,
-    deploy,
-    drill,
-    forcing,
-    opening,
-    prepare,
-    restore,
-    running,
-    status,
-    trace,
-    up,
-)
 from pygmy.cli.calling import Settings
+from pygmy.cli.commands import Commands
 from pygmy.cli.options import given, options_of
 from pygmy.settings import for_command
 from pygmy.settings.table import PYGMY
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(commands=Commands(), context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(pygmy.__version__, prog_name="pygmy")
 @options_of(PYGMY)
 @click.option("--json", "as_json", is_flag=True, help="Print the server's JSON.")
@@ -52,35 +33,3 @@ def main(ctx: click.Context, /, as_json: bool, **options: Any) -> None:
     """
     settings = ctx.ensure_object(Settings)
     settings.json, settings.flags = as_json, given(for_command(PYGMY), options)
-
-
-for command in (
-    books.lookup,
-    books.search,
-    books.buy,
-    books.orders,
-    books.restock,
-    books.price,
-    books.add,
-    books.remove,
-    status.status,
-    audit.audit,
-    up.up,
-    daemons.start,
-    daemons.stop,
-    deploy.deploy,
-    opening.open_store,
-    prepare.prepare,
-    running.run,
-    running.health,
-    backup.backup,
-    restore.restore,
-    certs.certs,
-    forcing.force_view,
-    bench.bench,
-    config.config,
-    drill.drill,
-    trace.trace,
-    completion.completion,
-):
-    main.add_command(command)

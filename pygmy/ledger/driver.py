@@ -6,25 +6,27 @@ The paths of the protocol are Deferred chains here: commit, invalidate, acknowle
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from msgspec import Struct
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pygmy.clock import boottime, utc_milliseconds
-from pygmy.database import Boot, Located, Store
+from pygmy.database import Boot, Store
 from pygmy.errors import Problem, outcome_unknown, overloaded, unavailable
 from pygmy.ledger import told
 from pygmy.ledger.seam import Condition, Peer
+from pygmy.ledger.searches import Searches
 from pygmy.ledger.trail import Trail
 from pygmy.messages.internal import Invalidate, Invalidated, OneWay
 from pygmy.messages.operations import Operation, RecordForced, Result
 from pygmy.messages.register import FoundingMessage, RegisterRequest
-from pygmy.messages.replication import Ack, Batch, Grant, Heartbeat, Version
+from pygmy.messages.replication import Ack, Batch, Grant, Heartbeat, Took, Update, Validate, Version
 from pygmy.peers import Links
 from pygmy.replication.effects import (
     Abandon,
@@ -39,7 +41,7 @@ from pygmy.replication.effects import (
     Syncing,
 )
 from pygmy.replication.effects import Store as StoreEffect
-from pygmy.replication.log import Log, result_of
+from pygmy.replication.log import Log
 from pygmy.replication.membership import MembershipFactory
 from pygmy.replication.replica import Found, Replica
 from pygmy.replication.timing import DEFAULT, Timing
@@ -52,6 +54,9 @@ log = Logger()
 READ_PATIENCE = 0.2  # seconds that a read waits for the commit that touches it
 LEAVE_PATIENCE = 3.0
 FORCE_PATIENCE = 10.0
+# Seconds for which a message may wait for another one to go along with: nobody waits for a TOOK, and readers may wait
+# for a VALIDATE.
+COMPANY, SOON = 0.1, 0.002
 FETCH_BATCHES, FETCH_BYTES = 1024, 512 * 1024
 
 
@@ -127,18 +132,26 @@ class Driver:
         self._told = ""  # why this node does not serve, as last logged
         self._beaten: dict[tuple[str, type], int] = {}  # by node, the epochs of the last heartbeat and grant sent
         self._asked: dict[int, _Asked] = {}
+        self._search = Searches(store, clock)
+        self._found: list[tuple[int, Found]] = []  # by ticket, to be submitted in this turn of the reactor
         self._missed: dict[str, Found] = {}  # by op_id: what is not on disk, as far as a search for it has looked
         self._closing: list[tuple[frozenset[int], Deferred[None]]] = []
         self._closed = False
         self._trail = Trail(now)
         self._beat = LoopingCall(self._tick)
         self._beat.clock = clock
+        self._sure_at = timing.lease + (now() if alone_since is None else alone_since)
+        self._sure: IDelayedCall | None = None
 
     # ---- life
 
     def start(self) -> None:
         """Begin to take part."""
         self._beat.start(self._timing.heartbeat)
+        # From then on nothing that an earlier process granted holds: it may join, and not only at the next tick.
+        wait = self._sure_at - self._now()
+        if wait > 0:
+            self._sure = self._clock.callLater(wait + 0.001, self._tick)
 
     def stop(self) -> Deferred[None]:
         """V8: finish what is in flight, leave the view, close the database."""
@@ -151,13 +164,19 @@ class Driver:
             if self.replica.left or self._now() >= limit:
                 break
             await deferLater(self._clock, 0.05)
-        if self._beat.running:
-            self._beat.stop()
+        self._rest()
         self._failed = None
         self._closed = True
         for ticket in list(self._asked):
             self._abandon(Abandon(ticket, True, self.replica.why()))
         await self._store.close()
+
+    def _rest(self) -> None:
+        """Tick no more."""
+        if self._beat.running:
+            self._beat.stop()
+        if self._sure is not None and self._sure.active():
+            self._sure.cancel()
 
     def _tick(self) -> None:
         self._input(self.replica.tick)
@@ -174,6 +193,8 @@ class Driver:
         if isinstance(message, Ack):
             self._trail.acked(sender, message.version)
         self._input(self.replica.receive, sender, message)
+        if isinstance(message, Update) and self.replica.owner == sender and self.replica.pending is not None:
+            self._links.owe(sender)  # the ACK will not take long
         if isinstance(message, Invalidated):
             self._look_at_invalidations()
 
@@ -204,9 +225,9 @@ class Driver:
         recent = self.replica.log.result(op_id)
         if recent is not None:
             return succeed(self._if_chosen(recent[1]))
-        return self._located(op_id).addCallback(self._found, op_id)
+        return self._search(op_id).addCallback(self._searched, op_id)
 
-    def _found(self, found: Found, op_id: str) -> Result | None:
+    def _searched(self, found: Found, op_id: str) -> Result | None:
         if found.known is not None:
             return self._if_chosen(found.known[1])
         if len(self._missed) >= self._timing.queue:
@@ -290,7 +311,7 @@ class Driver:
         if missed is not None:  # what came since is in memory, or the core asks again
             self._submit(ticket, missed)
             return
-        looking = self._located(asked.op_id)
+        looking = self._search(asked.op_id)
         looking.addCallback(lambda found: self._submit(ticket, found))
         looking.addErrback(self._fail_stop)
 
@@ -299,19 +320,19 @@ class Driver:
         self._asked.pop(ticket, None)
 
     def _submit(self, ticket: int, found: Found) -> None:
-        if ticket in self._asked:
-            asked = self._asked[ticket]
-            self._input(self.replica.submit, ticket, asked.op_id, asked.operation, found)
+        """At the end of this turn of the reactor, with all others of the turn: they go into one batch."""
+        if not self._found:
+            self._clock.callLater(0, self._submit_all)
+        self._found.append((ticket, found))
 
-    def _located(self, op_id: str) -> Deferred[Found]:
-        def found(answer: tuple[dict[str, Located], int]) -> Found:
-            located, upto = answer
-            hit = located.get(op_id)
-            if hit is None:
-                return Found(None, upto)
-            return Found((hit.entry, result_of(hit.entry, (hit.epoch, hit.seq), hit.place)), upto)
-
-        return self._store.find((op_id,)).addCallback(found)
+    def _submit_all(self) -> None:
+        turn = [(ticket, found) for ticket, found in self._found if ticket in self._asked]
+        self._found = []
+        for left, (ticket, found) in zip(reversed(range(len(turn))), turn, strict=True):
+            asked = self._asked.get(ticket)
+            if asked is not None:
+                submit = partial(self.replica.submit, more=left > 0)
+                self._input(submit, ticket, asked.op_id, asked.operation, found)
 
     def _answer(self, effect: Answer) -> None:
         asked = self._asked.pop(effect.ticket, None)
@@ -387,7 +408,11 @@ class Driver:
                     self._send_beat(name, effect.message)
             case Ack(version=version):
                 self._trail.acknowledge(version, effect.to[0])
-                self._links.tell(effect.to, effect.message)
+                self._links.reply(effect.to[0], effect.message)
+            case Took():
+                self._links.tell(effect.to, effect.message, within=COMPANY)
+            case Validate():
+                self._links.tell(effect.to, effect.message, within=SOON)
             case _:
                 self._links.tell(effect.to, effect.message)
 
@@ -445,8 +470,7 @@ class Driver:
         """This node must not go on: tell its owner, once."""
         if self._failed is not None:
             failed, self._failed = self._failed, None
-            if self._beat.running:
-                self._beat.stop()
+            self._rest()
             failed(failure)
 
 

@@ -239,15 +239,17 @@ class _Place:
 
     def __init__(self, agent: "NodeAgent", uri: bytes) -> None:
         self._agent = agent
-        self._uri = URI.fromBytes(uri)
-        self.connections = agent.connections.setdefault(self._uri.netloc, deque())
-        self._endpoint = agent.endpoint(self._uri)
+        parsed = URI.fromBytes(uri)
+        self._target = parsed.originForm
+        self._host = parsed.netloc
+        self.connections = agent.connections.setdefault(self._host, deque())
+        self._endpoint = agent.endpoint(parsed)
         self._factory = Factory.forProtocol(cast(Any, lambda: _Connection(self._idle, self._lost)))
         self._factory.noisy = False
 
     def head(self, method: bytes, headers: Headers | None, body: bytes | None) -> bytes:
         """What goes before the body."""
-        lines = [b"%s %s HTTP/1.1\r\nHost: %s" % (method, self._uri.originForm, self._uri.netloc)]
+        lines = [b"%s %s HTTP/1.1\r\nHost: %s" % (method, self._target, self._host)]
         for name, values in () if headers is None else headers.getAllRawHeaders():
             lines += [b"%s: %s" % (name, value) for value in values]
         if body is not None:

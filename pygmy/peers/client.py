@@ -1,5 +1,6 @@
 """The treq client of every link: what it keeps open, how it reads, and what its failures mean."""
 
+import math
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
@@ -9,14 +10,14 @@ from treq.client import HTTPClient
 from treq.cookies import IndexableCookieJar
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError, succeed
 from twisted.internet.error import ConnectError, ConnectingCancelledError, ConnectionRefusedError, DNSLookupError
-from twisted.internet.interfaces import IConsumer, IReactorTime
+from twisted.internet.interfaces import IConsumer, IDelayedCall, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
-from pygmy.tls.troubles import trouble_of
+from pygmy.tls.ends import trouble_of
 
 T = TypeVar("T")
 
@@ -175,16 +176,33 @@ def get_json(
     return bounded(Deferred.fromCoroutine(ask()), timeout, clock)
 
 
-def bounded(exchange: "Deferred[T]", timeout: float, clock: IReactorTime) -> "Deferred[T]":
-    """Within `timeout` seconds, failing with LinkDown only (or CancelledError, when the caller cancels)."""
+def bounded(
+    exchange: "Deferred[T]",
+    timeout: float,
+    clock: IReactorTime,
+    slow: float = math.inf,
+    slowly: Callable[[], None] = lambda: None,
+) -> "Deferred[T]":
+    """Within `timeout` seconds, failing with LinkDown only (or CancelledError, when the caller cancels).
+
+    `slowly()` is called if it takes more than `slow` seconds. There is one timer, since most exchanges need none.
+    """
     expired = False
+
+    timer: IDelayedCall
 
     def expire() -> None:
         nonlocal expired
         expired = True
         exchange.cancel()
 
-    timer = clock.callLater(timeout, expire)
+    def go_on() -> None:
+        nonlocal timer
+        timer = clock.callLater(max(0.0, deadline - clock.seconds()), expire)
+        slowly()
+
+    deadline = clock.seconds() + timeout
+    timer = clock.callLater(timeout, expire) if slow >= timeout else clock.callLater(slow, go_on)
 
     def ended(result: T | Failure) -> T | Failure:
         if timer.active():

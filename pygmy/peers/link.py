@@ -225,15 +225,12 @@ class Link:
         # Each call has its own time; the exchange outlives them all, so that one late answer costs no other.
         longest = max((call.timeout for call in calls.values()), default=0.0) + 1.0
         place = _Place(self)
-        slow = self._clock.callLater(self.SLOW, place.leave)
         exchanging = Deferred.fromCoroutine(self._exchange(body, bool(calls)))
-        exchange = bounded(exchanging, max(self._patience, longest), self._clock)
+        exchange = bounded(exchanging, max(self._patience, longest), self._clock, self.SLOW, place.leave)
         self._exchanges.add(exchange)
 
         def ended(result: Failure | None) -> None:
             self._exchanges.discard(exchange)
-            if slow.active():
-                slow.cancel()
             self._ended(calls, result)
             place.leave()
 

@@ -1,5 +1,6 @@
 """All links of a node."""
 
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
@@ -14,6 +15,27 @@ from pygmy.messages.internal import AnswerBody, CallBody, OneWay
 from pygmy.peers.agent import NodeAgent
 from pygmy.peers.client import http_client
 from pygmy.peers.link import Link, encode
+
+KEPT_SECONDS = 0.05
+
+
+class _Kept:
+    """An answer that waits for a message to go with it, not for long."""
+
+    def __init__(self, beats: list[Raw], clock: IReactorTime, line: "deque[_Kept]") -> None:
+        self.answer: Deferred[list[Raw]] = Deferred()
+        self._beats = beats
+        self._line = line
+        self._timer = clock.callLater(KEPT_SECONDS, self._overdue)
+
+    def ready(self, message: Raw) -> None:
+        """This is it. To be called once it is out of the line."""
+        self._timer.cancel()
+        self.answer.callback([*self._beats, message])
+
+    def _overdue(self) -> None:
+        self._line.remove(self)
+        self.answer.callback(self._beats)
 
 
 class Links:
@@ -61,6 +83,8 @@ class Links:
         self._main = lane(main, width, limit, 3.0)
         self._heartbeats = lane(heartbeats, 1, 8, 1.0)
         self._close = close
+        self._owing = ""
+        self._kept: dict[str, deque[_Kept]] = {}
 
     @classmethod
     def on_reactor(
@@ -103,9 +127,26 @@ class Links:
             elif name == self._me:
                 self._clock.callLater(0, self._deliver, name, message)
 
-    def riders(self, name: str) -> list[Raw]:
-        """The heartbeats that may go with an answer to this node."""
-        return self._heartbeats[name].take() if name in self._heartbeats else []
+    def owe(self, name: str) -> None:
+        """The answer to the request from this node that is being taken is to wait for what we `reply`."""
+        self._owing = name
+
+    def reply(self, name: str, message: OneWay) -> None:
+        """Tell this node, by an answer that waits for it, if there is one: that saves a request."""
+        if kept := self._kept.get(name):
+            kept.popleft().ready(encode(message))
+        else:
+            self.tell((name,), message)
+
+    def riders(self, name: str) -> "list[Raw] | Deferred[list[Raw]]":
+        """What is to go with the answer to this node: heartbeats, and what we `owe` it."""
+        beats = self._heartbeats[name].take() if name in self._heartbeats else []
+        owing, self._owing = self._owing, ""
+        if owing != name:
+            return beats
+        kept = self._kept.setdefault(name, deque())
+        kept.append(_Kept(beats, self._clock, kept))
+        return kept[-1].answer
 
     def _deliver(self, sender: str, message: OneWay) -> None:
         if self.deliver is not None:

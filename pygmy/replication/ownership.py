@@ -83,7 +83,9 @@ class Ownership:
             self._given = None
 
     def repeat(self) -> None:
-        """Every heartbeat: the last GIVE again, until it is TOOK; and TAKE may be sent again."""
+        """Every heartbeat: the last GIVE again, until it is TOOK; and TAKE may be sent again, here and elsewhere."""
         self._asked = False
+        if not self.mine:
+            self._waiters = []
         if self._given:
             self._core.send(*self._given)

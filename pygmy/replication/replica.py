@@ -134,9 +134,19 @@ class Replica:
         return self._drain()
 
     def submit(
-        self, ticket: int, op_id: str, operation: Operation, found: Found, now: float, wall: int
+        self,
+        ticket: int,
+        op_id: str,
+        operation: Operation,
+        found: Found,
+        now: float,
+        wall: int,
+        more: bool = False,
     ) -> list[Effect]:
-        """P1: execute the operation once; answered under this ticket, now or later."""
+        """P1: execute the operation once; answered under this ticket, now or later.
+
+        `more`: another one follows at once, and no batch is begun before that one is here.
+        """
         core = self._at(now, wall)
         if core.mode == "INIT" or core.leaving:
             core.effects.append(Abandon(ticket, False, self.why()))
@@ -145,6 +155,7 @@ class Replica:
         else:
             digest = digest_of(operation)
             self._writes.submit(Waiting(ticket, op_id, operation, digest, found.known, found.upto))
+        if not more:
             self._writes.pump()
         return self._drain()
 
@@ -199,7 +210,7 @@ class Replica:
             case Probe():
                 change.on_probe(sender, message)
             case Status():
-                change.neighbours.note(sender, message)
+                change.on_status(sender, message)
             case SuffixRequest():
                 change.on_suffix_request(sender, message)
             case Suffix():

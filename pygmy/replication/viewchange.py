@@ -52,6 +52,7 @@ class ViewChange:
         self.membership = membership(core, known, self._on_value)
         self.sync = Sync(core)
         self._known: View | None = known  # the register's value as last read
+        self._chosen: View | None = None  # the same, since this start
         self._change_open_since: float | None = None
         self._last_read = NEVER
         self.neighbours = Neighbours(core)
@@ -88,7 +89,7 @@ class ViewChange:
     def _on_value(self, view: View) -> None:
         """The register has answered."""
         core = self._core
-        self._change_open_since = None
+        self._change_open_since, self._chosen = None, view
         if self._previous < view.members.get(core.me, 0) < core.incarnation:
             self._emptied = True  # it has taken part since this disk was last started: another disk has
         self._install(view)
@@ -269,6 +270,17 @@ class ViewChange:
         if probe.epoch > core.sealed:
             self._read()
         core.send(peer, Status(core.mode, core.incarnation, core.sealed, self._emptied, self._blank()))
+
+    def on_status(self, peer: str, status: Status) -> None:
+        """The answer to a probe: who learns from this node now need not wait for the next heartbeat to do so."""
+        core, view = self._core, self._chosen
+        self.neighbours.note(peer, status)
+        if core.mode != "INIT" or core.leaving:
+            return
+        if status.epoch > core.sealed:
+            self._read()
+        elif view is not None and core.me not in view.members:
+            self._presync(view)
 
     def on_join(self, peer: str, join: Join) -> None:
         """First its older incarnation goes out, then it comes in."""

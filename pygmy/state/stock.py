@@ -55,6 +55,21 @@ class Shelves(Journal):
         self._ids: list[int] = []
         self._topics: dict[str, list[int]] = {}
 
+    def load(self, rows: Iterable[tuple[Hashable, Row]], undo: Iterable[tuple[Hashable, Row | None]]) -> None:
+        """As `Journal.load`, into empty shelves. At once: row by row it takes four times as long."""
+        self._rows = dict(rows)
+        self._before = dict(undo)
+        topics = self._topics
+        for item, row in cast("dict[int, Book]", self._rows).items():
+            if not row.removed:
+                self._ids.append(item)
+                try:
+                    topics[row.topic].append(item)
+                except KeyError:
+                    topics[row.topic] = [item]
+        for ids in (self._ids, *topics.values()):
+            ids.sort()
+
     def book(self, item: int) -> Book | None:
         """The book, unless there never was one or it is removed."""
         book = cast("Book | None", self._rows.get(item))
@@ -88,11 +103,18 @@ class Shelves(Journal):
             if not self._topics[old.topic]:
                 del self._topics[old.topic]
         if new is not None:
-            insort(self._topics.setdefault(new.topic, []), item)
+            _insert(self._topics.setdefault(new.topic, []), item)
         if old is None:
-            insort(self._ids, item)
+            _insert(self._ids, item)
         elif new is None:
             _discard(self._ids, item)
+
+
+def _insert(ids: list[int], item: int) -> None:
+    if not ids or ids[-1] < item:  # as nearly always
+        ids.append(item)
+    else:
+        insort(ids, item)
 
 
 def _discard(ids: list[int], item: int) -> None:
@@ -121,15 +143,23 @@ class Stock:
     def touched(self) -> frozenset[str]:
         """Each changed book's key; of lists only those whose ids or titles changed."""
         keys: set[str] = set()
+        topics: set[str] = set()
         for key, row in self.shelves.before().items():
             item = cast("int", key)
             keys.add(item_key(item))
             before = cast("Book | None", row)
-            before = None if before is None or before.removed else before
+            if before is not None and before.removed:
+                before = None
             after = self.shelves.book(item)
-            if (before and (before.title, before.topic)) != (after and (after.title, after.topic)):
-                keys.add(ALL_BOOKS)
-                keys.update(topic_key(book.topic) for book in (before, after) if book)
+            if before and after and (before.title, before.topic) == (after.title, after.topic):
+                continue
+            if before is not None:
+                topics.add(before.topic)
+            if after is not None:
+                topics.add(after.topic)
+        if topics:
+            keys.add(ALL_BOOKS)
+            keys.update(map(topic_key, topics))
         return frozenset(keys)
 
     def apply(self, op_id: str, operation: Operation, at: int, version: Version) -> Outcome:
@@ -177,7 +207,9 @@ class Stock:
 
     def _add(self, new: NewBook, version: Version) -> Book:
         item = new.item or self.shelves.next_id()
-        return self._put(Book(item, new.title, new.topic, new.cost, new.count), version)
+        book = Book(item, new.title, new.topic, new.cost, new.count, *version)
+        self.shelves.put(item, book)
+        return book
 
     def _change(self, change: ChangeBook, version: Version) -> Outcome:
         book = self.shelves.book(change.item)

@@ -7,16 +7,17 @@ from twisted.application.service import Application, IService
 from twisted.logger import Logger
 from twisted.python import usage
 
-from pygmy.clock import boottime, count_steadily, sleep_through_cancelled
+from pygmy.claim import claim
+from pygmy.clock import count_steadily, sleep_through_cancelled
 from pygmy.cluster import Role
 from pygmy.datadir import pid_path
 from pygmy.errors import Problem
-from pygmy.pidfile import PidFile
 from pygmy.schedule import Schedule
 from pygmy.settings import Values
 from pygmy.tap.logging import plan_of
 from pygmy.tap.options import NodeOptions, describe, one_line
 from pygmy.tap.process import NodeProcess
+from pygmy.tls.absence import leave_out
 
 log = Logger()
 BuildNode = Callable[..., IService]
@@ -35,18 +36,19 @@ def build(options: NodeOptions, build_node: BuildNode | None = None) -> IService
     Raises UsageError in one line when it cannot start: files that cannot be read, a second process on its directory.
     `build_node` is for tests.
     """
+    try:
+        pid_file, alone_since = claim(pid_path(options.data, options.node.name))
+    except OSError as error:
+        raise usage.UsageError(describe(error)) from None
+    # No other process is this node any more. A replica waits until nothing that an earlier one has said still holds,
+    # and loading the rest of the program, the reactor to begin with, takes a part of that time.
+    if options.tls is None:
+        leave_out((options.port, *(options.settings["listen"] if options.role is Role.FRONTEND else ())))
     from twisted.internet import reactor  # noqa: TID251
 
     count_steadily(reactor)
     sleep_through_cancelled(reactor)
     _tell(options.settings)
-    try:
-        pid_file = PidFile(pid_path(options.data, options.node.name))
-    except OSError as error:
-        raise usage.UsageError(describe(error)) from None
-    # No other process is this node any more. A replica waits until nothing that an earlier one has said still holds,
-    # and loading the rest of the program takes a part of that time.
-    alone_since = boottime()
     if build_node is None:
         from pygmy.node import make_node
 

@@ -4,7 +4,6 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from twisted.internet.endpoints import quoteStringArgument
 from twisted.python import usage
 
 from pygmy.cluster import Cluster, Node, Role, load_cluster
@@ -112,7 +111,8 @@ def default_endpoint(node: Node) -> str:
     """Where a node listens unless told otherwise: on loopback where the cluster says so, else on every interface."""
     if ":" in node.host:
         interface = "::1" if node.local else "::"
-        return f"tcp6:{node.port}:interface={quoteStringArgument(interface)}"
+        quoted = interface.replace(":", "\\:")  # Twisted's function for it would load TLS
+        return f"tcp6:{node.port}:interface={quoted}"
     if not node.local:
         return f"tcp:{node.port}"
     address = "127.0.0.1" if node.host.lower() == "localhost" else node.host

@@ -5,8 +5,10 @@ stay who it is, and no host of that name need exist (`.internal` is kept free fo
 """
 
 import re
+from typing import TYPE_CHECKING
 
-from cryptography import x509
+if TYPE_CHECKING:
+    from cryptography import x509
 
 DOMAIN = "pygmy.internal"
 _NAME = re.compile(rf"((?:catalog|order|frontend)-[0-9]{{1,2}})\.{re.escape(DOMAIN)}")
@@ -17,8 +19,10 @@ def tls_name(node: str) -> str:
     return f"{node}.{DOMAIN}"
 
 
-def names_in(certificate: x509.Certificate) -> frozenset[str]:
+def names_in(certificate: "x509.Certificate") -> frozenset[str]:
     """The nodes that this certificate says its bearer is. Whether it may say so, its signature tells."""
+    from cryptography import x509  # a node that speaks no TLS starts the faster without
+
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except (x509.ExtensionNotFound, ValueError):

@@ -3,11 +3,10 @@
 import re
 from ipaddress import ip_address
 
-from twisted.internet.endpoints import serverFromString
-
 _SEPARATOR = re.compile(r"(?<!\\):")
 _ENCRYPTED = frozenset({"ssl", "tls"})
 _TCP = frozenset({"tcp", "tcp4", "tcp6"})
+_PLAIN = _TCP | {"unix"}
 
 
 class ExposedError(ValueError):
@@ -16,6 +15,8 @@ class ExposedError(ValueError):
 
 def endpoint_from(text: str) -> str:
     """The text, if it is an endpoint string that Twisted knows. ValueError, in one line, otherwise."""
+    from twisted.internet.endpoints import serverFromString  # it loads TLS, where that has not been left out
+
     try:
         serverFromString(None, text)
     except Exception as error:  # whatever its readers, and the files that it names, come up with
@@ -27,6 +28,11 @@ def endpoint_from(text: str) -> str:
 def encrypted(endpoint: str) -> bool:
     """Whether the endpoint speaks TLS by itself."""
     return _parts(endpoint)[0] in _ENCRYPTED
+
+
+def plain(endpoint: str) -> bool:
+    """Whether the endpoint is known to speak no TLS by itself."""
+    return _parts(endpoint)[0] in _PLAIN
 
 
 def beyond_loopback(endpoint: str) -> bool:

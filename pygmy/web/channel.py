@@ -14,8 +14,8 @@ from twisted.web.server import Request
 from zope.interface import implementer
 
 from pygmy.errors import Problem, bad_request, unavailable
+from pygmy.tls.ends import trouble_of
 from pygmy.tls.names import names_in
-from pygmy.tls.troubles import trouble_of
 from pygmy.web.problems import PROBLEM_MEDIA, answer_problem, as_problem, problem_body, problem_headers
 from pygmy.web.requests import request_id, sane_request_id, too_large
 

@@ -1,6 +1,7 @@
 """The bodies that users send and get (API.md), and their way to and from `pygmy.messages.operations`."""
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Annotated
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
@@ -175,7 +176,12 @@ def order_body(order: Order) -> OrderBody | BasketOrderBody:
 
 def order_date(at: int) -> str:
     """`Apr-30-2021 17:44:42`, UTC, English whatever the locale, of milliseconds since the epoch."""
-    moment = datetime.fromtimestamp(at // 1000, UTC)
+    return _date_of_second(at // 1000)
+
+
+@lru_cache(maxsize=64)  # orders that are answered now are of now
+def _date_of_second(second: int) -> str:
+    moment = datetime.fromtimestamp(second, UTC)
     return f"{_MONTHS[moment.month - 1]}-{moment:%d-%Y %H:%M:%S}"
 
 

@@ -23,7 +23,7 @@ from pygmy.messages.internal import AnswerBody, Call, Envelope, OneWay, Refused
 from pygmy.tls.refusals import Refusals
 from pygmy.web.auth import Secrets, Unproven
 from pygmy.web.problems import answer_problem
-from pygmy.web.replies import OnChannel, OnRequest, Reply, whole
+from pygmy.web.replies import OnChannel, OnRequest, Reply, Sink, whole
 from pygmy.web.requests import request_id, write_bytes
 
 if TYPE_CHECKING:
@@ -33,12 +33,13 @@ log = Logger()
 
 Receive = Callable[[str, OneWay], None]
 Answerer = Callable[[str, Call], "Deferred[AnswerBody]"]
-Riders = Callable[[str], list[Raw]]
+Riders = Callable[[str], "list[Raw] | Deferred[list[Raw]]"]
 
 _DECODER = msgspec.json.Decoder(Envelope)
 _ENCODER = msgspec.json.Encoder()
 _START = b"POST /internal HTTP/1.1"
 _LENGTH = b"\r\nContent-Length: "
+_JSON = b"application/json"
 _NO_CONTENT = b"HTTP/1.1 204 No Content\r\n\r\n"
 _HEADS = 64  # heads that are remembered: each node sends one
 _DIGITS = 8
@@ -51,7 +52,8 @@ class Internal(Resource):
 
     Then an NDJSON line per `Answer`, each as soon as it is known. A `Problem` from `answer` becomes `Refused`; any
     other failure is logged and becomes `Refused` 500, outcome unknown. A client that goes away does not cancel the
-    work. When there are no calls, what `riders(sender)` returns goes with the answer, if anything; else it is 204.
+    work. When there are no calls, what `riders(sender)` returns goes with the answer, if anything; else it is 204. It
+    may return a Deferred: then the answer waits for it.
     """
 
     isLeaf = True
@@ -87,7 +89,10 @@ class Internal(Resource):
         if envelope.calls:
             self._call(envelope, Reply(OnRequest(cast(Request, request)), self._clock, len(envelope.calls)))
             return NOT_DONE_YET
-        return write_bytes(request, 200, riders) if riders else write_bytes(request, 204, b"")
+        if isinstance(riders, Deferred):
+            riders.addCallback(_ride, OnRequest(cast(Request, request)))
+            return NOT_DONE_YET
+        return write_bytes(request, 200, _ENCODER.encode(riders)) if riders else write_bytes(request, 204, b"")
 
     def _read(self, request: IRequest) -> Envelope:
         if request.method != b"POST":
@@ -111,8 +116,10 @@ class Internal(Resource):
         riders = self._take(envelope)
         if envelope.calls:
             self._call(envelope, Reply(OnChannel(channel), self._clock, len(envelope.calls)))
+        elif isinstance(riders, Deferred):
+            riders.addCallback(_ride, OnChannel(channel))
         else:
-            channel.transport.write(whole(b"application/json", riders) if riders else _NO_CONTENT)
+            channel.transport.write(whole(_JSON, _ENCODER.encode(riders)) if riders else _NO_CONTENT)
             channel.touch()
         return True
 
@@ -154,12 +161,11 @@ class Internal(Resource):
 
     # ---- both
 
-    def _take(self, envelope: Envelope) -> bytes:
-        """Receive the messages; what rides along with the answer ("": nothing)."""
+    def _take(self, envelope: Envelope) -> "list[Raw] | Deferred[list[Raw]]":
+        """Receive the messages; what rides along with the answer."""
         for message in envelope.messages:
             self._received(envelope.sender, message)
-        riders = [] if envelope.calls else self._riders(envelope.sender)
-        return _ENCODER.encode(riders) if riders else b""
+        return [] if envelope.calls else self._riders(envelope.sender)
 
     def _received(self, sender: str, message: OneWay) -> None:
         try:
@@ -178,6 +184,11 @@ class Internal(Resource):
             reply.add(call.id, refused(Failure(), call))
             return
         answering.addErrback(refused, call).addCallback(lambda body: reply.add(call.id, body))
+
+
+def _ride(riders: list[Raw], sink: Sink) -> None:
+    if not sink.gone:
+        sink.whole(_JSON, _ENCODER.encode(riders))
 
 
 def refused(failure: Failure, call: Call) -> Refused:

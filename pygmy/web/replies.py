@@ -25,7 +25,7 @@ class Sink(Protocol):
     def gone(self) -> bool:
         """Nobody listens any more."""
 
-    def whole(self, lines: bytes) -> None:
+    def whole(self, media: bytes, body: bytes) -> None:
         """The answer, of which this is all."""
 
     def begin(self) -> None:
@@ -63,7 +63,7 @@ class Reply:
         if self._sink.gone:
             return
         if not self._missing and not self._begun:
-            self._sink.whole(lines)
+            self._sink.whole(NDJSON, lines)
             return
         if not self._begun:
             self._begun = True
@@ -84,11 +84,11 @@ class OnRequest:
     def _client_gone(self, _: Failure) -> None:
         self.gone = True
 
-    def whole(self, lines: bytes) -> None:
+    def whole(self, media: bytes, body: bytes) -> None:
         """See `Sink`."""
-        self._request.setHeader(b"Content-Length", b"%d" % len(lines))
-        self.begin()
-        self.part(lines)
+        self._request.setHeader(b"Content-Type", media)
+        self._request.setHeader(b"Content-Length", b"%d" % len(body))
+        self.part(body)
         self.end()
 
     def begin(self) -> None:
@@ -116,9 +116,9 @@ class OnChannel:
         """See `Sink`."""
         return self._channel.gone
 
-    def whole(self, lines: bytes) -> None:
+    def whole(self, media: bytes, body: bytes) -> None:
         """See `Sink`."""
-        self._channel.transport.write(_WHOLE % (NDJSON, len(lines), lines))
+        self._channel.transport.write(whole(media, body))
         self._channel.end_short()
 
     def begin(self) -> None:
@@ -135,6 +135,6 @@ class OnChannel:
         self._channel.end_short()
 
 
-def whole(content_type: bytes, body: bytes) -> bytes:
+def whole(media: bytes, body: bytes) -> bytes:
     """The bytes of an answer."""
-    return _WHOLE % (content_type, len(body), body)
+    return _WHOLE % (media, len(body), body)

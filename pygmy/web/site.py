@@ -39,7 +39,10 @@ class Limits(Struct, frozen=True):
 
     def body_at(self, path: bytes) -> int:
         """The longest body that this path takes."""
-        return next((limit for exact, limit in self.body_of if exact == path), self.body)
+        for exact, limit in self.body_of:
+            if exact == path:
+                return limit
+        return self.body
 
 
 class BoundedSite(Site):

@@ -104,6 +104,12 @@ class Links:
             else:
                 self._network.send(self._node.name, name, message, wire)
 
+    def owe(self, name: str) -> None:
+        """Here nothing goes with answers."""
+
+    def reply(self, name: str, message: Any) -> None:
+        self.tell((name,), message)
+
     def call(self, name: str, body: CallBody, request_id: str, timeout: float) -> Deferred[AnswerBody]:
         """A call and its answer; each way may fail."""
         network, me = self._network, self._node.name

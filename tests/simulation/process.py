@@ -17,6 +17,7 @@ from pygmy.ledger.driver import Driver, Place
 from pygmy.ledger.orders import ReplicatedOrders
 from pygmy.messages.internal import AnswerBody, Call
 from pygmy.messages.register import RegisterMessage, RegisterReply
+from pygmy.openings import opening
 from pygmy.order import OrderServer
 from pygmy.peers import LinkDown
 from tests.simulation.disk import Disk, Store
@@ -229,7 +230,7 @@ def build(server: Callable[..., Any], process: Process, links: Links, **more: An
         "metrics": Uncounted(),
         "now": process.clock.seconds,
         "wall": process.wall,
-        "opening": process.sim.opening,
+        "opening": opening(process.sim.opening),
         **more,
     }
     wanted = inspect.signature(server).parameters

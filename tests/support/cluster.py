@@ -34,6 +34,7 @@ from pygmy.ledger.orders import ReplicatedOrders
 from pygmy.messages.internal import Envelope
 from pygmy.messages.operations import NewBook
 from pygmy.opening import load_books
+from pygmy.openings import Opening, opening
 from pygmy.order import OrderServer
 from pygmy.peers import Links, http_client
 from pygmy.replication.founding import check_charter
@@ -226,6 +227,7 @@ class MemoryNode:
         self.name = node.name
         self.path = path
         self.books = books
+        self.opening: Opening | None = None  # in place of the books
         self.up = False
         self.failures: list[Failure] = []
         self.life: Any = None
@@ -314,7 +316,14 @@ class MemoryNode:
         if self.node.role is Role.CATALOG:
             self.driver = ReplicatedCatalog(*common, **clocks)
             self.server = CatalogServer(
-                cluster, self.node, self.driver, self._receive, life, SECRETS, self.metrics, self.books
+                cluster,
+                self.node,
+                self.driver,
+                self._receive,
+                life,
+                SECRETS,
+                self.metrics,
+                self.opening or opening(self.books),
             )
         else:
             self.driver = ReplicatedOrders(*common, **clocks)

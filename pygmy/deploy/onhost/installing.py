@@ -121,7 +121,8 @@ def _make_environment(home: Path, environment: Path) -> None:
     said("installing Pygmy and what it needs")
     wheels = home / "wheels"
     apart = ["--isolated", "--no-index", "--find-links", str(wheels)] if wheels.is_dir() else []
-    install = [python, "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check", *apart]
+    quietly = ["--quiet", "--no-input", "--disable-pip-version-check", "--compile"]
+    install = [python, "-m", "pip", "install", *quietly, *apart]
     (wheel,) = home.glob("*.whl")
     command([*install, "--constraint", str(home / "constraints.txt"), str(wheel)])
     # Twisted lists its plugins in a file beside them, which the nodes must not be able to write.
