@@ -36,7 +36,7 @@ from pygmy.messages.operations import MarkReconciled
 from pygmy.messages.replication import Batch, Entry
 from pygmy.pages import Spans, Stack, render
 from pygmy.private import NOBODY, Reply
-from tests.support.processes import processes
+from tests.support.processes import processes, without_settings
 
 ISSUE = (
     "kill-catalog kill-order return-catalog return-order heartbeats freeze power-cut cut-link retries last-copies"
@@ -298,8 +298,11 @@ def test_the_page_of_a_foreign_store_says_what_was_not_checked_and_what_not_trie
 # ---- for real
 
 
-def test_a_store_that_runs_is_drilled_and_measured_over_tls_and_left_as_it_was(tmp_path: Path) -> None:
+def test_a_store_that_runs_is_drilled_and_measured_over_tls_and_left_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With the admin token, and without it."""
+    without_settings(tmp_path, monkeypatch)
     with processes(tmp_path, tls=True) as store:
         shelf = store.get("frontend-0", "/books?limit=1000").json
         place = ["--ca", str(store.tls / "ca.pem"), "--frontend-server", store.node("frontend-0").url]
@@ -315,7 +318,7 @@ def test_a_store_that_runs_is_drilled_and_measured_over_tls_and_left_as_it_was(t
         assert all(drill["checker"]["sound"] and drill["checker"]["reads"] for drill in numbers["drills"])
         assert len(numbers["skipped"]) == 11
         assert store.get("frontend-0", "/books?limit=1000").json == shelf
-        poor = run("--data", str(tmp_path / "nowhere"), "drill", "--out", str(tmp_path / "poor"))
+        poor = run("drill", "--out", str(tmp_path / "poor"))
         assert poor.exit_code == 0, poor.output
         assert "last-copies: The admin token is needed" in poor.stderr
         assert "copies of book 1 are bought" in poor.stderr

@@ -8,9 +8,12 @@ from pygmy.bench.summary import times
 from pygmy.pages import Bars, Cell, Facts, Figure, Fold, Line, Page, Points, Section, Table, Text, render
 
 LEAD = (
-    "Measured side by side in one run on one machine, on which the load generator runs, too. Ratios come first: they "
-    "carry over to other machines better than times do."
+    "Pygmy is a bookstore on several servers: catalogs, order servers, and front ends that may keep a cache. Here it "
+    "was measured, side by side in one run on one machine, on which the load generator runs, too. Ratios come first: "
+    "they carry over to other machines better than times do."
 )
+RATIOS = "2.00 x: what is named first is twice as much, or takes twice as long, as what it is held against."
+AGAINST = "of what, against what"
 BETTER = {"higher": "Higher is better.", "lower": "Lower is better.", "": ""}
 
 
@@ -33,13 +36,13 @@ def page(run: Run) -> Page:
 
 def _ratios(run: Run) -> Section:
     rows = [
-        (times(ratio), ratio.what, Cell(one.title, link=f"#{one.name}"))
+        (times(ratio), ratio.what, Cell(one.name, link=f"#{one.name}"))
         for one in run.measurements
         for ratio in one.ratios
     ]
-    return Section(
-        "Ratios", [Table(("", "what", "measurement"), rows, "rl")] if rows else [Text("None.")], id="ratios"
-    )
+    table = Table(("", AGAINST, "more"), rows, "rl")
+    parts: list[Text | Table] = [Text(RATIOS), table] if rows else [Text("None.")]
+    return Section("Ratios", parts, id="ratios")
 
 
 def _section(measured: Measured) -> Section:
@@ -50,7 +53,9 @@ def _section(measured: Measured) -> Section:
     if more := [f"{warning}." for warning in measured.warnings[MOST_WARNINGS:]]:
         parts.append(Fold(f"{len(more)} more notes", [Text(text) for text in more]))
     parts += (
-        [Table(("", "ratio"), [(times(one), one.what) for one in measured.ratios], "rl")] if measured.ratios else []
+        [Table(("", "of what, against what"), [(times(one), one.what) for one in measured.ratios], "rl")]
+        if measured.ratios
+        else []
     )
     parts += [figure(plot) for plot in measured.plots]
     parts += [Fold(grid.title, [_table(grid)]) for grid in measured.grids]

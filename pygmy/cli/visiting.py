@@ -49,10 +49,15 @@ def store_of(settings: Settings) -> "ForeignStore":
 
 
 def token_for(settings: Settings, store: "ForeignStore") -> tuple[str | None, str]:
-    """The admin token, or None and why there is none. One that the store does not take is a usage error."""
+    """The admin token, or None and why there is none. A file that was named and holds none is a usage error, and
+
+    so is a token that the store does not take.
+    """
     try:
         token = admin_token(settings)
     except CommandFailed as failure:
+        if "token-file" in settings.flags:
+            raise click.UsageError(printable(str(failure))) from None
         return None, str(failure)
     from pygmy.drill.foreign import NoFrontEnd
 

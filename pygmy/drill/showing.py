@@ -55,11 +55,15 @@ def _summary(results: Sequence[Result]) -> Table:
             Cell(result.name, f"#{result.name}"),
             Cell(*_word(result.ok)),
             f"{len(result.requests):,}",
-            "; ".join(f"{name} {seconds:.2f} s" for name, seconds in result.times.items()),
+            "; ".join(f"{name} {seconds:.2f} s" for name, seconds in result.times.items()) or _kept(result),
         ]
         for result in results
     ]
     return Table(["drill", "", "requests", "seen"], rows, "llrl")
+
+
+def _kept(result: Result) -> str:
+    return f"{sum(one.kept for one in result.promises)} of {len(result.promises)} promises kept"
 
 
 def _word(ok: bool) -> tuple[str, str, str]:

@@ -13,6 +13,7 @@ from pygmy.pages.svg import dots, element, path
 FEW = 120  # points that show what they are on hover
 LEFT, NAMES = 44.0, 70.0  # what stands left of the plots: numbers, or names of rows
 RIGHT, BOTTOM, GAP = 10.0, 34.0, 10.0
+APART = 32.0  # between two numbers of an axis
 LANE, TOP, MARKS = 20.0, 20.0, 20.0
 
 
@@ -108,7 +109,7 @@ def _heights(panel: Panel) -> list[float]:
 
 def _panel(frame: Frame) -> str:
     series = frame.panel.series
-    title = element("text", text=frame.panel.y, class_="name", x=2.0, y=frame.top - 7)
+    title = element("text", text=frame.panel.y, class_="name", x=2.0, y=frame.top - 9)
     if all(isinstance(one, Spans) for one in series):
         return title + "".join(_lane(frame, row, one) for row, one in enumerate(series) if isinstance(one, Spans))
     parts = [title, _y_axis(frame)]
@@ -209,9 +210,22 @@ def _mark(order: int, mark: Mark, frames: Sequence[Frame], across: Scale) -> str
     return element("g", line, flag, label, class_=f"c-{mark.colour}")
 
 
+def _x_ticks(figure: Figure, across: Scale, most: int) -> list[float]:
+    """Where lines have a few points only, those of them that are not too close to each other; else round values."""
+    lines = [one for panel in figure.panels for one in panel.series]
+    places = sorted({point[0] for one in lines if isinstance(one, Line) for point in one.points})
+    if not 1 <= len(places) <= most or not all(isinstance(one, Line) for one in lines):
+        return across.ticks(most)
+    kept: list[float] = []
+    for place in places:
+        if not kept or across(place) - across(kept[-1]) >= APART:
+            kept.append(place)
+    return kept
+
+
 def _x_axis(figure: Figure, bottom: float, across: Scale, size: Size) -> str:
     parts = [element("line", class_="axis", x1=across.start, x2=across.end, y1=bottom, y2=bottom)]
-    for tick in across.ticks(10 if size is WIDE else 5):
+    for tick in _x_ticks(figure, across, 10 if size is WIDE else 5):
         x = across(tick)
         parts.append(element("line", class_="axis", x1=x, x2=x, y1=bottom, y2=bottom + 4))
         parts.append(element("text", text=number(tick), class_="tick", x=x, y=bottom + 16, text_anchor="middle"))

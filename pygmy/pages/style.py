@@ -21,14 +21,14 @@ a{color:var(--link)}
 .note{border-left:3px solid var(--c);padding:2px 0 2px 10px}
 .badge{display:inline-block;font-size:.8rem;font-weight:600;padding:1px 9px;border-radius:10px;
 color:var(--bg);background:var(--c);vertical-align:2px;margin-left:4px}
-.word{color:var(--c);font-weight:600}
+.word{color:var(--c);font-weight:600;white-space:nowrap}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:3px 14px;margin:.6em 0}
 dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
 .scroll{overflow-x:auto;margin:.6em 0}
 table{border-collapse:collapse;width:100%;font-size:.92rem}
 th,td{padding:5px 10px 5px 0;border-bottom:1px solid var(--faint);text-align:left;vertical-align:top}
 th{color:var(--soft);font-weight:500}.r{text-align:right}
-td:has(a){white-space:nowrap}td.r{font-variant-numeric:tabular-nums;white-space:nowrap}
+td:has(a){white-space:nowrap}td.r:first-child,th.r:first-child{width:1%}td.r{font-variant-numeric:tabular-nums;white-space:nowrap}
 pre{background:var(--card);border-radius:6px;padding:10px 12px;overflow-x:auto;font-size:.82rem;line-height:1.45}
 details{margin:.7em 0}summary{cursor:pointer;color:var(--link)}
 figure{margin:1em 0;background:var(--card);border-radius:8px;padding:12px}

@@ -9,6 +9,7 @@ from pygmy.bench.stores import BenchStore, buys, lookups
 
 BOOKS = range(1, 1001)
 CLIENTS = 16
+SALES = "sales by catalog"
 
 
 def work(desk: Desk, findings: Findings) -> None:
@@ -26,12 +27,15 @@ def work(desk: Desk, findings: Findings) -> None:
     shares = {
         "lookups by catalog": shares_of(read, front, "catalog-"),
         "buys by order server": shares_of(bought, front, "order-"),
-        "sales by catalog": shares_of(bought, "order-", "catalog-"),
+        SALES: shares_of(bought, "order-", "catalog-"),
     }
     for what, share in shares.items():
         if share:
             findings.ratio(
-                f"{what}: the busiest got, of what the idlest got", max(share.values()), min(share.values()), "lower"
+                f"requests, {what}: the busiest, against the idlest",
+                max(share.values()),
+                min(share.values()),
+                "" if what == SALES else "lower",
             )
     rows = [
         (what, *(f"{share.get(str(index), 0.0):.1f} %" for index in range(replicas)))
@@ -80,6 +84,7 @@ MEASUREMENT = Measurement(
     "balance",
     "Balance over replicas",
     "A front end without a cache before three (in a quick run two) replicas in each tier; 16 clients look books "
-    "up, then buy. What each node passed on to whom is read from its /metrics before and after.",
+    "up, then buy. What each node passed on to whom is read from its /metrics before and after. Sales go where the "
+    "primary copy of the catalog is, and it stays there as long as they do: they need not be even.",
     work,
 )

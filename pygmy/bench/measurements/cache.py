@@ -17,9 +17,11 @@ def work(desk: Desk, findings: Findings) -> None:
         single = one_by_one(desk, store, desk.either(30, 500))
         crowds = by_clients(desk, store, desk.either((8,), (4, 16, 64)), desk.either(1.0, 5.0))
     middle = {name: median(values) for name, values in single.items()}
-    findings.ratio("a lookup without cache takes, of one with cache", middle[FOUR[1]], middle[FOUR[0]])
-    findings.ratio("a buy takes, of a lookup without cache", middle[FOUR[3]], middle[FOUR[1]], "lower")
-    findings.ratio("a buy with cache takes, of one without", middle[FOUR[2]], middle[FOUR[3]], "lower")
+    findings.ratio("time of a lookup: without cache, against with cache", middle[FOUR[1]], middle[FOUR[0]])
+    findings.ratio("time without cache: of a buy, against a lookup", middle[FOUR[3]], middle[FOUR[1]], "lower")
+    findings.ratio(
+        "time of a buy: at a front end with cache, against one without", middle[FOUR[2]], middle[FOUR[3]], "lower"
+    )
     findings.plot(
         "Latency request by request, one client",
         x="request",

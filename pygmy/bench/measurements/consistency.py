@@ -2,7 +2,7 @@
 
 from pygmy.bench.desk import Desk
 from pygmy.bench.measuring import Findings, Measurement, milliseconds
-from pygmy.bench.results import Bar, Curve
+from pygmy.bench.results import Bar
 from pygmy.bench.statistics import median, percentiles
 from pygmy.bench.stores import BenchStore
 
@@ -17,7 +17,10 @@ def work(desk: Desk, findings: Findings) -> None:
     for holders in HOLDERS[1:]:
         ends = "one front end has" if holders == 1 else f"{holders} front ends have"
         findings.ratio(
-            f"a buy of a book that {ends} cached takes, of one that nobody has", middle[holders], middle[0], "lower"
+            f"time of a buy: of a book that {ends} cached, against one that nobody has",
+            middle[holders],
+            middle[0],
+            "lower",
         )
     labels = {0: "nobody", 1: "one front end", 2: "two front ends"}
     found = {holders: percentiles(values) for holders, values in taken.items()}
@@ -31,13 +34,6 @@ def work(desk: Desk, findings: Findings) -> None:
             )
             for percent in (50.0, 90.0, 99.0)
         ],
-        better="lower",
-    )
-    findings.plot(
-        "Median latency of a buy",
-        x="front ends that have the book cached",
-        y="ms",
-        curves=[Curve("buy", tuple((holders, milliseconds(middle[holders])) for holders in HOLDERS))],
         better="lower",
     )
 

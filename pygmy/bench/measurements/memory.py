@@ -79,7 +79,7 @@ def put_down(desk: Desk, findings: Findings, samples: dict[str, Samples]) -> Non
     """The growth of each process, and its size over time."""
     found = {name: growth(ones) for name, ones in samples.items()}
     name, (warm, most, _) = max(found.items(), key=lambda one: one[1][2])
-    what = f"the most that {name} took after its warm-up (it grew most), of what it took then"
+    what = f"memory of {name}, which grew most: at most, against when it was warm"
     findings.ratio(what, most, warm, "lower")
     for name, (_, _, more) in found.items():
         if more > MOST:

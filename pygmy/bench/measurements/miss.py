@@ -24,8 +24,8 @@ def work(desk: Desk, findings: Findings) -> None:
         ):
             taken = turns(reader, buyer, rounds, range(801, 901))
     hit, missed, again = (median(taken[kind]) for kind in KINDS)
-    findings.ratio("the lookup that misses after an invalidation takes, of a hit", missed, hit, "lower")
-    findings.ratio("the lookup after that takes, of a hit before", again, hit, "lower")
+    findings.ratio("time of a lookup: the first after a buy, which misses, against a hit", missed, hit, "lower")
+    findings.ratio("time of a lookup: the second after a buy, against a hit before it", again, hit, "lower")
     findings.plot(
         "Latency around an invalidation",
         x="share of lookups, %",

@@ -23,13 +23,13 @@ def work(desk: Desk, findings: Findings) -> None:
     alone, many = dict(sorted(alone.items())), dict(sorted(many.items()))
     for replicas in list(alone)[1:]:
         findings.ratio(
-            f"buys a second with {replicas} replicas, to those with one",
+            f"buys a second: {replicas} replicas, against one",
             many[replicas].throughput,
             many[1].throughput,
             "higher",
         )
         findings.ratio(
-            f"a buy with {replicas} replicas takes, of one with a single replica",
+            f"time of a buy: {replicas} replicas, against one",
             alone[replicas].latency[50.0],
             alone[1].latency[50.0],
             "lower",

@@ -28,11 +28,11 @@ def work(desk: Desk, findings: Findings) -> None:
     """A store of each size, one after the other."""
     seen = {books: measured(desk, books) for books in desk.either((1_000, 10_000), (100, 1_000, 10_000, 100_000))}
     (small, first), (large, last) = min(seen.items()), max(seen.items())
-    of = f"with {large:,} books, of that with {small:,}"
-    findings.ratio(f"a lookup {of}", last.lookup, first.lookup, "lower")
-    findings.ratio(f"a search for a topic {of}", last.search, first.search, "lower")
-    findings.ratio(f"memory of a catalog {of}", last.memory, first.memory, "lower")
-    findings.ratio(f"a start {of}", last.again, first.again, "lower")
+    sides = f"{large:,} books, against {small:,}"
+    findings.ratio(f"time of a lookup: {sides}", last.lookup, first.lookup, "lower")
+    findings.ratio(f"time of a search for a topic: {sides}", last.search, first.search, "lower")
+    findings.ratio(f"memory of a catalog: {sides}", last.memory, first.memory, "lower")
+    findings.ratio(f"time to start: {sides}", last.again, first.again, "lower")
     asked = {"lookup": "lookup", "search": f"a topic of {PER_TOPIC} books", "page": "a page of 100 books"}
     findings.plot(
         "Median latency without cache, one client",

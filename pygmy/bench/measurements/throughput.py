@@ -8,7 +8,7 @@ from msgspec import Struct
 from pygmy.bench.desk import Desk
 from pygmy.bench.loads import Outcome
 from pygmy.bench.measuring import Findings, Measurement, milliseconds
-from pygmy.bench.results import Curve
+from pygmy.bench.results import Bar, Curve
 from pygmy.bench.statistics import PERCENTILES
 from pygmy.bench.stores import STANDARD, Requests, buys, lookups, searches
 
@@ -115,7 +115,10 @@ def put_down(findings: Findings, contenders: list[Contender], seen: Seen, fixed:
     for kind in dict.fromkeys(one.kind for one in contenders):
         alike = [one for one in contenders if one.kind == kind]
         ratios(findings, kind, alike, seen)
-        figures(findings, kind, alike, seen)
+        if len(seen[alike[0].name]) > 1:
+            figures(findings, kind, alike, seen)
+    if len(seen[contenders[0].name]) == 1:
+        at_one_crowd(findings, contenders, seen)
     at_rate(findings, fixed)
     rows = [
         (one.name, str(clients), f"{outcome.throughput:,.0f}", *_latencies(outcome), f"{outcome.busy:.0%}")
@@ -130,7 +133,7 @@ def ratios(findings: Findings, kind: str, alike: list[Contender], seen: Seen) ->
     """The highest throughput of each of ours of a kind, to that of all that come after it."""
     for place, ours in enumerate(alike):
         for other in alike[place + 1 :] if ours.store.startswith(OURS) else ():
-            what = f"{kind}: highest throughput of {ours.store}, to that of {other.store}"
+            what = f"most answers a second, {kind}: {ours.store}, against {other.store}"
             findings.ratio(what, top(seen[ours.name]), top(seen[other.name]), "higher")
 
 
@@ -146,6 +149,17 @@ def figures(findings: Findings, kind: str, alike: list[Contender], seen: Seen) -
     ):
         curves = [Curve(one.store, tuple(points)) for one, points in data]
         findings.plot(title, x="clients", y=unit, curves=curves, better=better, log_x=True, log_y=unit == "ms")
+
+
+def at_one_crowd(findings: Findings, contenders: list[Contender], seen: Seen) -> None:
+    """The same for a single number of clients: a curve of one point would show nothing."""
+    found = {one.name: next(iter(seen[one.name].values())) for one in contenders}
+    clients = next(iter(seen[contenders[0].name]))
+    for title, unit, values, better in (
+        ("Throughput", "answers/s", {name: one.throughput for name, one in found.items()}, "higher"),
+        ("Median latency", "ms", {name: milliseconds(one.latency[50.0]) for name, one in found.items()}, "lower"),
+    ):
+        findings.bars(f"{title}, {clients} clients", y=unit, bars=[Bar(title, tuple(values.items()))], better=better)
 
 
 def at_rate(findings: Findings, fixed: dict[str, Outcome]) -> None:

@@ -32,7 +32,7 @@ def work(desk: Desk, findings: Findings) -> None:
                 first += titles
     middle = exponents[len(exponents) // 2]
     quiet, busy = (dict(found[share])[middle] for share in (shares[0], shares[-1]))
-    findings.ratio(f"hits with {shares[-1]:.0%} buys, of those without (Zipf {middle:g})", busy, quiet, "higher")
+    findings.ratio(f"hits (Zipf {middle:g}): with {shares[-1]:.0%} buys, against without", busy, quiet, "higher")
     findings.plot(
         f"Hits among {asked:,} lookups of {titles:,} books, from an empty cache",
         x="exponent of Zipf's law",
