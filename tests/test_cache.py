@@ -404,4 +404,4 @@ class CacheAgainstModel(RuleBasedStateMachine):
 
 
 TestCacheAgainstModel = CacheAgainstModel.TestCase
-TestCacheAgainstModel.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)
+TestCacheAgainstModel.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)

@@ -15,7 +15,7 @@ from tests.simulation.cluster import Shape, Simulation
 from tests.simulation.hooks import simulated
 
 HISTORIES = int(os.environ.get("PYGMY_HISTORIES", "500"))
-SECONDS = 150.0  # a slow machine plays fewer histories
+SECONDS = 100.0  # a slow machine plays fewer histories
 AT_LEAST = 100
 
 SOMETIMES = (

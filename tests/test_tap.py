@@ -19,6 +19,7 @@ from pygmy.schedule import Schedule
 from pygmy.tap import catalog, frontend, order
 from pygmy.tap.maker import build, schedule
 from pygmy.tap.options import default_endpoint
+from tests.support.processes import until
 
 PROJECT = Path(__file__).parent.parent
 
@@ -275,7 +276,8 @@ def test_a_node_logs_json_to_stdout_alone_and_a_daemon_which_has_none_to_its_fil
     assert any("Site starting on" in message for message in told)
     daemon = twistd(tmp_path, *arguments)
     assert (daemon.returncode, daemon.stdout, daemon.stderr) == (0, "", "")
-    assert any("Site starting on" in json.loads(line)["message"] for line in log.read_text().splitlines())
+    until(lambda: "Site starting on" in log.read_text(), "a log of the daemon")
+    assert all(json.loads(line)["level"] for line in log.read_text().splitlines())
 
 
 @pytest.mark.parametrize("name", ["file/log", "directory"])
