@@ -326,13 +326,13 @@ class Driver:
         self._found.append((ticket, found))
 
     def _submit_all(self) -> None:
-        turn = [(ticket, found) for ticket, found in self._found if ticket in self._asked]
-        self._found = []
-        for left, (ticket, found) in zip(reversed(range(len(turn))), turn, strict=True):
+        turn, self._found = self._found, []
+        submit = partial(self.replica.submit, more=True)
+        for ticket, found in turn:
             asked = self._asked.get(ticket)
-            if asked is not None:
-                submit = partial(self.replica.submit, more=left > 0)
+            if asked is not None:  # else whoever asked has gone
                 self._input(submit, ticket, asked.op_id, asked.operation, found)
+        self._input(self.replica.begin)
 
     def _answer(self, effect: Answer) -> None:
         asked = self._asked.pop(effect.ticket, None)

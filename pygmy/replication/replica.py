@@ -145,7 +145,7 @@ class Replica:
     ) -> list[Effect]:
         """P1: execute the operation once; answered under this ticket, now or later.
 
-        `more`: another one follows at once, and no batch is begun before that one is here.
+        `more`: others may follow at once, and no batch is begun before `begin`.
         """
         core = self._at(now, wall)
         if core.mode == "INIT" or core.leaving:
@@ -157,6 +157,12 @@ class Replica:
             self._writes.submit(Waiting(ticket, op_id, operation, digest, found.known, found.upto))
         if not more:
             self._writes.pump()
+        return self._drain()
+
+    def begin(self, now: float, wall: int) -> list[Effect]:
+        """P2, P4: go on with what has been submitted."""
+        self._at(now, wall)
+        self._writes.pump()
         return self._drain()
 
     def stored(self, token: int, now: float, wall: int) -> list[Effect]:
