@@ -103,6 +103,8 @@ class Voting:
 
     def _tick(self) -> None:
         self._keep(self._voter.tick(self._now()))
+        if self._voter.settled:
+            self._beat.stop()
 
     # ---- store, then send
 

@@ -91,6 +91,11 @@ class Voter:
 
     # ---- inputs
 
+    @property
+    def settled(self) -> bool:
+        """True, for ever, once nothing is wanting that a tick would ask for."""
+        return self._founding.complete and all(register in self._votes for register in self._registers)
+
     def tick(self, now: float) -> Keep:
         """Ask for a charter or for re-admission, where that is wanting."""
         self._then += self._founding.tick()
