@@ -46,6 +46,7 @@ from pygmy.replication.membership import MembershipFactory
 from pygmy.replication.replica import Found, Replica
 from pygmy.replication.timing import DEFAULT, Timing
 from pygmy.state.machine import Machine
+from pygmy.ticking import in_step
 
 T = TypeVar("T")
 
@@ -148,6 +149,7 @@ class Driver:
     def start(self) -> None:
         """Begin to take part."""
         self._beat.start(self._timing.heartbeat)
+        in_step(self._beat)
         # From then on nothing that an earlier process granted holds: it may join, and not only at the next tick.
         wait = self._sure_at - self._now()
         if wait > 0:

@@ -17,6 +17,7 @@ from pygmy.settings import Values
 from pygmy.tap.logging import plan_of
 from pygmy.tap.options import NodeOptions, describe, one_line
 from pygmy.tap.process import NodeProcess
+from pygmy.ticking import share_wake_ups
 from pygmy.tls.absence import leave_out
 
 log = Logger()
@@ -48,6 +49,7 @@ def build(options: NodeOptions, build_node: BuildNode | None = None) -> IService
 
     count_steadily(reactor)
     sleep_through_cancelled(reactor)
+    share_wake_ups(reactor)
     _tell(options.settings)
     if build_node is None:
         from pygmy.node import make_node

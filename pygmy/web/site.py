@@ -11,6 +11,7 @@ from twisted.internet.task import LoopingCall
 from twisted.web.resource import IResource
 from twisted.web.server import Site
 
+from pygmy.ticking import in_step
 from pygmy.tls.refusals import Refusals
 from pygmy.web.channel import BoundedChannel, BoundedRequest
 
@@ -98,6 +99,7 @@ class BoundedSite(Site):
         self._listening = True
         if not self._sweeper.running:
             self._sweeper.start(self.SWEEP, now=False)
+            in_step(self._sweeper)
 
     def stopFactory(self) -> None:
         """The port is closed; connections live on, and so does the sweep as long as there are any."""
