@@ -44,7 +44,7 @@ class Listening(MultiService):
             port_service(place, served, reactor=reactor).setServiceParent(self)
 
     def serve(self, resource: IResource, shortcut: Shortcut | None = None) -> None:
-        """From now on this, to connections that are there already, too; `shortcut` for new ones only."""
+        """See `BoundedSite.serve`."""
         for site in self._sites:
             site.serve(resource, shortcut)
 

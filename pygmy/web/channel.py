@@ -80,7 +80,6 @@ class BoundedChannel(HTTPChannel):
         self.MAX_LENGTH = self.totalHeadersSize = limits.header_bytes
         self.maxHeaders = limits.headers
         self._limits = limits
-        self._shortcut = site.shortcut
         self._seconds = site.reactor.seconds
         self._since = self._seconds()
         self._idle = True
@@ -134,10 +133,6 @@ class BoundedChannel(HTTPChannel):
     def dataReceived(self, data: bytes) -> None:
         """Bytes of requests, of any cut."""
         if self._idle:
-            if self._shortcut is not None and (answer := self._shortcut(data)) is not None:
-                self._since = self._seconds()
-                self.transport.write(answer)
-                return
             if not self.site.draining and any(way(self, data) for way in self.site.short_ways):
                 return
             self._idle = False
@@ -200,7 +195,7 @@ class BoundedChannel(HTTPChannel):
             self._handlingRequest = False
         self.site.settled()
 
-    # ---- requests that come the short way, and are not answered at once
+    # ---- requests that come a short way
 
     def body_limit(self, path: bytes) -> int:
         """The longest body that this path takes."""
@@ -214,9 +209,10 @@ class BoundedChannel(HTTPChannel):
         self._since = self._seconds()
         self.setRawMode()
 
-    def touch(self) -> None:
-        """One has been answered at once."""
+    def answer_short(self, answer: bytes) -> None:
+        """One is answered at once, by these bytes."""
         self._since = self._seconds()
+        self.transport.write(answer)
 
     def end_short(self) -> None:
         """Its answer is complete."""

@@ -119,8 +119,7 @@ class Internal(Resource):
         elif isinstance(riders, Deferred):
             riders.addCallback(_ride, OnChannel(channel))
         else:
-            channel.transport.write(whole(_JSON, _ENCODER.encode(riders)) if riders else _NO_CONTENT)
-            channel.touch()
+            channel.answer_short(whole(_JSON, _ENCODER.encode(riders)) if riders else _NO_CONTENT)
         return True
 
     def _whole(self, channel: "BoundedChannel", data: bytes) -> Envelope | None:

@@ -80,14 +80,13 @@ class BoundedSite(Site):
         self._sweeper.clock = clock
 
     def serve(self, resource: IResource, shortcut: Shortcut | None = None) -> None:
-        """From now on this, to connections that are there already, too; `shortcut` for new ones only.
+        """From now on this, to connections that are there already, too.
 
-        A resource's `internal` and `short` are short ways to some of what it serves.
+        `shortcut`, and a resource's `internal` and `short`, are short ways to some of what it serves.
         """
         self.resource = resource
-        self.shortcut = shortcut
-        internal, app = getattr(resource, "internal", None), getattr(resource, "short", None)
-        ways = (None if self.people else internal and internal.short, app)
+        internal = None if self.people else getattr(resource, "internal", None)
+        ways = (shortcut and _by(shortcut), internal and internal.short, getattr(resource, "short", None))
         self.short_ways: tuple[ShortWay, ...] = tuple(way for way in ways if way is not None)
 
     def buildProtocol(self, addr: IAddress | None) -> BoundedChannel:  # type: ignore[override]
@@ -164,3 +163,16 @@ class BoundedSite(Site):
     def _stop_if_done(self) -> None:
         if self._sweeper.running and not self._listening and not self.channels and not self._lingering:
             self._sweeper.stop()
+
+
+def _by(shortcut: Shortcut) -> ShortWay:
+    """The short way that a shortcut is."""
+
+    def way(channel: BoundedChannel, data: bytes) -> bool:
+        answer = shortcut(data)
+        if answer is None:
+            return False
+        channel.answer_short(answer)
+        return True
+
+    return way
