@@ -279,11 +279,11 @@ def test_a_vain_search_does_not_let_a_sale_be_made_twice(rigs: Callable[..., Rig
     ledger = rig.ledgers["a"]
     now_of(ledger.execute(STOCK, "open"))
     assert now_of(ledger.find("k")) is None
-    searched = ledger._missed["k"]
+    searched = ledger._search._missed["k"]
     first = now_of(ledger.execute(ONE, "k"))
     for number in range(5):
         now_of(ledger.execute(ONE, f"more{number}"))
-    ledger._missed["k"] = searched
+    ledger._search._missed["k"] = searched
     assert now_of(ledger.execute(ONE, "k")) == first
     assert count(rig) == 94
 

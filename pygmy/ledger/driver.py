@@ -133,9 +133,8 @@ class Driver:
         self._told = ""  # why this node does not serve, as last logged
         self._beaten: dict[tuple[str, type], int] = {}  # by node, the epochs of the last heartbeat and grant sent
         self._asked: dict[int, _Asked] = {}
-        self._search = Searches(store, clock)
-        self._found: list[tuple[int, Found]] = []  # by ticket, to be submitted in this turn of the reactor
-        self._missed: dict[str, Found] = {}  # by op_id: what is not on disk, as far as a search for it has looked
+        self._search = Searches(store, clock, timing.queue)
+        self._looked_up: list[tuple[int, Found]] = []  # by ticket, to be submitted in this turn of the reactor
         self._closing: list[tuple[frozenset[int], Deferred[None]]] = []
         self._closed = False
         self._trail = Trail(now)
@@ -227,15 +226,9 @@ class Driver:
         recent = self.replica.log.result(op_id)
         if recent is not None:
             return succeed(self._if_chosen(recent[1]))
-        return self._search(op_id).addCallback(self._searched, op_id)
-
-    def _searched(self, found: Found, op_id: str) -> Result | None:
-        if found.known is not None:
-            return self._if_chosen(found.known[1])
-        if len(self._missed) >= self._timing.queue:
-            self._missed.clear()
-        self._missed[op_id] = found
-        return None
+        return self._search(op_id).addCallback(
+            lambda found: None if found.known is None else self._if_chosen(found.known[1])
+        )
 
     def batches(self, after: int, limit: int) -> Deferred[tuple[Batch, ...]]:
         """Committed batches after a seq."""
@@ -309,8 +302,8 @@ class Driver:
         if self.replica.log.result(asked.op_id) is not None:
             self._submit(ticket, Found(None, 0))  # the core has it in memory
             return
-        missed = self._missed.pop(asked.op_id, None)
-        if missed is not None:  # what came since is in memory, or the core asks again
+        missed = self._search.missed(asked.op_id)
+        if missed is not None:
             self._submit(ticket, missed)
             return
         looking = self._search(asked.op_id)
@@ -323,18 +316,19 @@ class Driver:
 
     def _submit(self, ticket: int, found: Found) -> None:
         """At the end of this turn of the reactor, with all others of the turn: they go into one batch."""
-        if not self._found:
+        if not self._looked_up:
             self._clock.callLater(0, self._submit_all)
-        self._found.append((ticket, found))
+        self._looked_up.append((ticket, found))
 
     def _submit_all(self) -> None:
-        turn, self._found = self._found, []
+        turn, self._looked_up = self._looked_up, []
         submit = partial(self.replica.submit, more=True)
         for ticket, found in turn:
             asked = self._asked.get(ticket)
             if asked is not None:  # else whoever asked has gone
                 self._input(submit, ticket, asked.op_id, asked.operation, found)
-        self._input(self.replica.begin)
+        if not self._closed:
+            self._input(self.replica.begin)
 
     def _answer(self, effect: Answer) -> None:
         asked = self._asked.pop(effect.ticket, None)

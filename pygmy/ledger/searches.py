@@ -10,11 +10,17 @@ from pygmy.replication.replica import Found
 
 
 class Searches:
-    """Call it with an op_id; fires with what the disk holds under it."""
+    """Call it with an op_id; fires with what the disk holds under it.
 
-    def __init__(self, store: Store, clock: IReactorTime) -> None:
+    What was searched for in vain is remembered, up to `most` of them: whoever asks whether an operation has been
+    executed mostly has it executed then.
+    """
+
+    def __init__(self, store: Store, clock: IReactorTime, most: int) -> None:
         self._store = store
         self._clock = clock
+        self._most = most
+        self._missed: dict[str, Found] = {}
         self._asked: list[tuple[str, Deferred[Found]]] = []
 
     def __call__(self, op_id: str) -> Deferred[Found]:
@@ -25,19 +31,31 @@ class Searches:
         self._asked.append((op_id, answer))
         return answer
 
+    def missed(self, op_id: str) -> Found | None:
+        """What a search in vain has found, once: what came since is in memory, or the core has it made again."""
+        return self._missed.pop(op_id, None)
+
     def _search(self) -> None:
         asked, self._asked = self._asked, []
 
         def found(result: tuple[dict[str, Located], int]) -> None:
             located, upto = result
             for op_id, answer in asked:
-                answer.callback(_found(located.get(op_id), upto))
+                one = _found(located.get(op_id), upto)
+                if one.known is None:
+                    self._remember(op_id, one)
+                answer.callback(one)
 
         def failed(failure: Failure) -> None:
             for _, answer in asked:
                 answer.errback(failure)
 
         self._store.find(op_id for op_id, _ in asked).addCallbacks(found, failed)
+
+    def _remember(self, op_id: str, missed: Found) -> None:
+        if len(self._missed) >= self._most:
+            self._missed.clear()
+        self._missed[op_id] = missed
 
 
 def _found(hit: Located | None, upto: int) -> Found:

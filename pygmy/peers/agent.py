@@ -7,6 +7,7 @@ are chunked. It works with any HTTP/1.1 server, and everything works with `twist
 
 from collections import deque
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred, gatherResults, succeed
@@ -24,7 +25,7 @@ CONNECT_SECONDS = 1.0
 # The server closes a connection that was idle for 60 s: be first, or a request may meet the closing.
 IDLE_SECONDS = 30.0
 _LONGEST_HEAD = 32 * 1024
-_HEADS = 64  # heads of answers that are remembered
+_HEADS = 256  # heads of answers that are remembered
 
 
 class BadAnswer(Exception):
@@ -63,6 +64,9 @@ class _Head:
 
     def _one(self, name: bytes) -> bytes:
         return (self.headers.getRawHeaders(name) or [b""])[-1]
+
+
+_head = lru_cache(maxsize=_HEADS)(_Head)
 
 
 @implementer(IResponse)
@@ -122,7 +126,6 @@ class _Connection(Protocol):
     def __init__(self, idle: "Callable[[_Connection], None]", lost: "Callable[[_Connection], None]") -> None:
         self._idle = idle
         self._lost = lost
-        self._heads: dict[bytes, _Head] = {}
         self._buffer = b""
         self._asked: Deferred[IResponse] | None = None  # waits for the head of an answer
         self._response: _Response | None = None  # its body is coming
@@ -171,14 +174,7 @@ class _Connection(Protocol):
             self._buffer = data
             return
         self._buffer = b""
-        raw = data[:end]
-        head = self._heads.get(raw)
-        if head is None:
-            head = _Head(raw)
-            if len(self._heads) >= _HEADS:
-                self._heads.clear()
-            self._heads[raw] = head
-        self._begin(head, data[end + 4 :])
+        self._begin(_head(data[:end]), data[end + 4 :])
 
     def _begin(self, head: _Head, rest: bytes) -> None:
         asked, self._asked = self._asked, None
@@ -242,7 +238,7 @@ class _Place:
         parsed = URI.fromBytes(uri)
         self._target = parsed.originForm
         self._host = parsed.netloc
-        self.connections = agent.connections.setdefault(self._host, deque())
+        self.connections = agent.connections.setdefault((parsed.scheme, parsed.netloc), deque())
         self._endpoint = agent.endpoint(parsed)
         self._factory = Factory.forProtocol(cast(Any, lambda: _Connection(self._idle, self._lost)))
         self._factory.noisy = False
@@ -299,7 +295,7 @@ class NodeAgent:
     def __init__(self, reactor: Any, width: int, policy: IPolicyForHTTPS | None = None) -> None:
         self.width = width
         self.seconds: Callable[[], float] = reactor.seconds
-        self.connections: dict[bytes, deque[_Connection]] = {}
+        self.connections: dict[tuple[bytes, bytes], deque[_Connection]] = {}  # idle ones, by scheme and place
         self.closed = False
         self._reactor = reactor
         self._policy = policy
