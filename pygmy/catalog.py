@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred, FirstError, gatherResults
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.web.resource import IResource
@@ -29,14 +29,14 @@ from pygmy.messages.internal import (
     Sales,
     SalesPage,
 )
-from pygmy.messages.operations import Book, Opened, OpenStock, Result, Reused
-from pygmy.openings import Opening, together
+from pygmy.messages.operations import Book
+from pygmy.opened import Opening
+from pygmy.opener import Opener
 from pygmy.routes.condition import cluster_body, health_body
 from pygmy.routes.log import log_route
 from pygmy.routes.reading import Reading
 from pygmy.routes.table import table_route
 from pygmy.routes.writing import Writing
-from pygmy.ticking import Ticking
 from pygmy.web.app import make_app, root_resource
 from pygmy.web.auth import Secrets
 from pygmy.web.internal import Internal, Receive, Riders
@@ -45,9 +45,6 @@ from pygmy.web.openapi import Route
 from pygmy.web.status import ClusterBody, Health, common_routes
 
 log = Logger()
-
-OPENING_TICK = 0.1  # seconds
-OPENING_TICKS = 50
 
 
 class CatalogServer(MultiService):
@@ -79,71 +76,9 @@ class CatalogServer(MultiService):
         self._clock = clock
         self._secrets = secrets
         self._metrics = metrics
-        self._opening: Opening | None = opening
-        self._busy = False
-        self._patience = OPENING_TICKS
         metrics.watch_tier(ledger.condition, ledger.peers)
-        self._opener = Ticking(self._open, clock, OPENING_TICK)
-        self._opener.setServiceParent(self)
-
-    # ---- the opening stock
-
-    def _open(self) -> None:
-        """Until it is known to be there: put the opening stock on the shelves, once for the whole tier."""
-        if self._opening is None or self._busy or self._ledger.condition().why:
-            return
-        self._busy = True
-
-        def done(_: object) -> None:
-            self._busy = False
-
-        opening = Deferred.fromCoroutine(self._put_on_shelves(self._opening))
-        opening.addErrback(lambda failure: None if failure.check(Problem) else log.failure("opening failed", failure))
-        opening.addBoth(done)
-
-    async def _put_on_shelves(self, stock: Opening) -> None:
-        """Until the last part is there; what this node remembers saves it the reading of the books."""
-        if stock.remembered is None or not await self._has_part(stock.remembered - 1):
-            operations = stock.operations()
-            if await self._left_to_leader(len(operations) - 1):
-                return  # and looked at again with the next tick
-            if await self._execute(operations):
-                stock.opened(len(operations))
-        self._opening = None
-        self._opener.stopService()
-
-    async def _execute(self, operations: Sequence[OpenStock]) -> bool:
-        """Each part is an operation under an op_id of its own: every server may try, and one does it.
-
-        The first part is tried whatever there is: its outcome tells whether the catalog was opened with this stock.
-        """
-        for numbers in together(operations):
-            if numbers[0] == 1 and await self._has_part(len(operations) - 1):
-                break
-            asked = [self._ledger.execute(operations[number], f"open:{number}") for number in numbers]
-            for result in await _all(asked):
-                if isinstance(result.outcome, Reused):
-                    log.warn("this catalog was opened with other books than this node was given")
-                    return False
-                assert isinstance(result.outcome, Opened)
-        return True
-
-    async def _left_to_leader(self, last: int) -> bool:
-        """Of many books each part takes a while, and a longer one if servers take turns with it: the leader does it.
-
-        Only for so long: it may have been given other books.
-        """
-        leads = self._ledger.condition().leader == self._node.name
-        if last == 0 or leads or self._patience == 0 or await self._has_part(last):
-            return False
-        self._patience -= 1
-        return True
-
-    async def _has_part(self, number: int) -> bool:
-        found = await self._ledger.find(f"open:{number}")
-        if found is None and (why := self._ledger.condition().why):
-            raise unavailable(why)  # this node cannot tell just now
-        return found is not None
+        self.opener = Opener(node.name, ledger, opening, clock)
+        self.opener.setServiceParent(self)
 
     # ---- calls from other nodes
 
@@ -152,7 +87,7 @@ class CatalogServer(MultiService):
         return Deferred.fromCoroutine(self._answer(call))
 
     async def _answer(self, call: Call) -> AnswerBody:
-        if self._opening is not None:
+        if self.opener.stock is not None:
             raise unavailable(self._ledger.condition().why or "The catalog is not open yet.")
         match call.body:
             case Execute(op_id, operation):
@@ -210,18 +145,10 @@ class CatalogServer(MultiService):
     def health(self) -> Health:
         """Healthy while this replica serves."""
         condition = self._ledger.condition()
-        if not condition.why and self._opening is not None:
+        if not condition.why and self.opener.stock is not None:
             condition = replace(condition, why="The catalog is not open yet.")
         return health_body(self._node, condition)
 
     def cluster(self) -> ClusterBody:
         """The tier as this replica sees it."""
         return cluster_body(self._cluster, self._node, self._ledger.condition(), self._ledger.peers())
-
-
-async def _all(asked: list[Deferred[Result]]) -> list[Result]:
-    """The results of all, or the first failure."""
-    try:
-        return await gatherResults(asked, consumeErrors=True)
-    except FirstError as first:
-        first.subFailure.raiseException()

@@ -30,7 +30,7 @@ from pygmy.ledger.orders import ReplicatedOrders
 from pygmy.listening import Listening
 from pygmy.messages.internal import OneWay
 from pygmy.messages.operations import TIERS
-from pygmy.openings import Opening, opening_of
+from pygmy.opened import Opening, opening_of
 from pygmy.order import OrderServer
 from pygmy.peers import Links, NodeAgent, http_client
 from pygmy.replication.founding import WrongCluster, check_charter

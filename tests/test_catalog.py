@@ -7,8 +7,8 @@ import pytest
 
 from pygmy.messages.internal import Execute, Executed, Fill, Filled, List, Listed, Orders, Renew, Renewed, Sales
 from pygmy.messages.operations import Line, NewBook, NoSuchBook, OpenStock, Sell
+from pygmy.opened import Opening
 from pygmy.opening import parts
-from pygmy.openings import Opening
 from pygmy.peers import Link, http_client
 from tests.support.cluster import ADMIN, CLIENT, MEMBER, MemoryCluster
 from tests.support.shop import SECRETS
@@ -265,13 +265,13 @@ def test_with_different_files_the_first_one_wins_and_the_other_server_says_so(
     """The two servers run; `first` is the first one to see an empty catalog."""
     second = "catalog-1" if first == "catalog-0" else "catalog-0"
     cluster = opens(catalogs=2, orders=1, books={first: one, second: other}, start=False)
-    opening = "pygmy.catalog.CatalogServer._open"
+    opening = "an opened catalog"
     for node in cluster.nodes.values():
         node.start()
     cluster.until(lambda: cluster.nodes[second].server is not None, "a server")
-    held, cluster.nodes[second].server._opening = cluster.nodes[second].server._opening, None
-    cluster.until(lambda: cluster.nodes[first].server._opening is None, opening)
-    cluster.nodes[second].server._opening = held
+    held, cluster.nodes[second].server.opener.stock = cluster.nodes[second].server.opener.stock, None
+    cluster.until(lambda: cluster.nodes[first].server.opener.stock is None, opening)
+    cluster.nodes[second].server.opener.stock = held
     cluster.until(cluster.open, "open")
     rows = cluster.rows(first)
     assert [row["title"] for row in rows] == [book.title for book in one]
@@ -340,7 +340,7 @@ def test_nothing_is_served_before_the_stock_is_there(opens: Opens) -> None:
     for node in cluster.nodes.values():
         node.start()
     cluster.until(lambda: cluster.running("catalog-0"), "running")
-    assert cluster.nodes["catalog-0"].server._opening is not None
+    assert cluster.nodes["catalog-0"].server.opener.stock is not None
     early = cluster.get("catalog-0", "/books/1")
     assert (early.status, early.json["detail"]) == (503, "The catalog is not open yet.")
     assert cluster.get("catalog-0", "/health").status == 503

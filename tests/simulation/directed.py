@@ -25,7 +25,7 @@ class Schedule:
         shape.quiet, shape.items = True, 1
         self.sim = Simulation(seed, shape, trace)
         self.run(0.8)
-        self.until(lambda: all(self.node(index).server._opening is None for index in range(replicas)))
+        self.until(lambda: all(self.node(index).server.opener.stock is None for index in range(replicas)))
 
     def run(self, seconds: float) -> None:
         self.sim.world.run_until(self.sim.world.now + seconds)

@@ -17,7 +17,7 @@ from pygmy.ledger.driver import Driver, Place
 from pygmy.ledger.orders import ReplicatedOrders
 from pygmy.messages.internal import AnswerBody, Call
 from pygmy.messages.register import RegisterMessage, RegisterReply
-from pygmy.openings import opening
+from pygmy.opened import opening
 from pygmy.order import OrderServer
 from pygmy.peers import LinkDown
 from tests.simulation.disk import Disk, Store

@@ -33,8 +33,8 @@ from pygmy.ledger.driver import Place
 from pygmy.ledger.orders import ReplicatedOrders
 from pygmy.messages.internal import Envelope
 from pygmy.messages.operations import NewBook
+from pygmy.opened import Opening, opening
 from pygmy.opening import load_books
-from pygmy.openings import Opening, opening
 from pygmy.order import OrderServer
 from pygmy.peers import Links, http_client
 from pygmy.replication.founding import check_charter

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from pygmy import openings
+from pygmy import opened
 from pygmy.messages.operations import NewBook
+from pygmy.opened import GROUP_BYTES, opening_of, together
 from pygmy.opening import BooksError, parts
-from pygmy.openings import GROUP_BYTES, opening_of, together
 
 CSV = "title,topic,cost,count\nOne,t,1,1\nTwo,t,2,2\n"
 
@@ -23,13 +23,13 @@ def file(tmp_path: Path) -> Path:
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The sources of the books that have been read."""
     done: list[str] = []
-    real = openings.parse_books
+    real = opened.parse_books
 
     def parse(data: bytes, source: str, suffix: str = "") -> tuple[NewBook, ...]:
         done.append(source)
         return real(data, source, suffix)
 
-    monkeypatch.setattr(openings, "parse_books", parse)
+    monkeypatch.setattr(opened, "parse_books", parse)
     return done
 
 
