@@ -132,11 +132,13 @@ class Node:
         self.asked[ticket] = (op_id, operation)
         found = self.look_up(op_id) if found is None else found
         self.give(self.replica.submit(ticket, op_id, operation, found, *self.net.time))
+        self.give(self.replica.begin(*self.net.time))
         return ticket
 
     def submit_again(self, ticket: int) -> None:
         op_id, operation = self.asked[ticket]
         self.give(self.replica.submit(ticket, op_id, operation, self.look_up(op_id), *self.net.time))
+        self.give(self.replica.begin(*self.net.time))
 
     def look_up(self, op_id: str) -> Found:
         for batch in self.disk:

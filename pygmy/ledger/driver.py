@@ -6,7 +6,6 @@ The paths of the protocol are Deferred chains here: commit, invalidate, acknowle
 
 from collections import deque
 from collections.abc import Callable
-from functools import partial
 from typing import Any, TypeVar
 
 from msgspec import Struct
@@ -322,11 +321,10 @@ class Driver:
 
     def _submit_all(self) -> None:
         turn, self._looked_up = self._looked_up, []
-        submit = partial(self.replica.submit, more=True)
         for ticket, found in turn:
             asked = self._asked.get(ticket)
             if asked is not None:  # else whoever asked has gone
-                self._input(submit, ticket, asked.op_id, asked.operation, found)
+                self._input(self.replica.submit, ticket, asked.op_id, asked.operation, found)
         if not self._closed:
             self._input(self.replica.begin)
 

@@ -134,19 +134,9 @@ class Replica:
         return self._drain()
 
     def submit(
-        self,
-        ticket: int,
-        op_id: str,
-        operation: Operation,
-        found: Found,
-        now: float,
-        wall: int,
-        more: bool = False,
+        self, ticket: int, op_id: str, operation: Operation, found: Found, now: float, wall: int
     ) -> list[Effect]:
-        """P1: execute the operation once; answered under this ticket, now or later.
-
-        `more`: others may follow at once, and no batch is begun before `begin`.
-        """
+        """P1: execute the operation once; answered under this ticket, now or after the next `begin`."""
         core = self._at(now, wall)
         if core.mode == "INIT" or core.leaving:
             core.effects.append(Abandon(ticket, False, self.why()))
@@ -155,12 +145,10 @@ class Replica:
         else:
             digest = digest_of(operation)
             self._writes.submit(Waiting(ticket, op_id, operation, digest, found.known, found.upto))
-        if not more:
-            self._writes.pump()
         return self._drain()
 
     def begin(self, now: float, wall: int) -> list[Effect]:
-        """P2, P4: go on with what has been submitted."""
+        """P2, P4: go on with all that has been submitted; what comes at once goes into one batch."""
         self._at(now, wall)
         self._writes.pump()
         return self._drain()
