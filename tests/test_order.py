@@ -14,6 +14,7 @@ from tests.support.cluster import ADMIN, MEMBER, Answer, MemoryCluster, answer_o
 
 Opens = Callable[..., MemoryCluster]
 WRONG = {"Authorization": "Bearer not-the-secret-at-all"}
+CATALOGS = ("catalog-0", "catalog-1")
 ORDERS = ("order-0", "order-1")
 
 
@@ -65,6 +66,35 @@ def test_a_buy_is_answered_with_its_order(tier: MemoryCluster) -> None:
     assert answer.headers["location"] == "/orders/1"
     assert answer.headers["idempotency-key"] == "k"
     assert tier.stock(2) == 1997
+
+
+def test_all_sales_go_to_one_catalog_and_find_the_primary_copy_there(tier: MemoryCluster) -> None:
+    """In turn, each of them would have the primary copy moved first."""
+
+    def moves() -> list[int]:
+        return [tier.nodes[name].driver.condition().counts.primary_moves for name in CATALOGS]
+
+    for name in ORDERS:  # by now each has heard of both catalogs
+        assert [buy(tier, name, 1, f"{name}-{number}").status for number in range(2)] == [200, 200]
+    before = moves()
+    for number in range(6):
+        assert buy(tier, ORDERS[number % 2], 1, f"k{number}").status == 200
+    assert moves() == before
+
+
+def test_an_order_server_asks_for_the_primary_copy_with_the_sale_unless_others_are_under_way(
+    tier: MemoryCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = tier.nodes["order-1"].driver
+    asked: list[int] = []
+    monkeypatch.setattr(driver, "expect", lambda: asked.append(1))
+    assert buy(tier, "order-1", 1, "k").status == 200
+    assert len(asked) == 1
+    headers = [{**MEMBER, "Idempotency-Key": f"at-once-{n}"} for n in range(5)]
+    under_way = [tier.start_request("order-1", "POST", "/books/1", {}, header) for header in headers]
+    tier.until(lambda: all(map(answered, under_way)), "5 answers")
+    assert [answer_of(one).status for one in under_way] == [200] * 5
+    assert len(asked) == 2
 
 
 def test_order_ids_have_no_gaps_whichever_server_takes_the_buy(tier: MemoryCluster) -> None:

@@ -14,7 +14,7 @@ from pygmy.private.places import free_ports, private_directory
 from pygmy.private.proxied import ProxiedStore
 from pygmy.private.proxies import NOBODY, Door, Pair, Proxies, Rule
 from pygmy.private.spawning import environment, interruptible, spawn
-from pygmy.private.store import PrivateStore, private_store
+from pygmy.private.store import PrivateStore, private_store, running
 from pygmy.private.waiting import LONGEST, NeverCame, until
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "interruptible",
     "private_directory",
     "private_store",
+    "running",
     "spawn",
     "trusting",
     "until",

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pygmy.cluster import Node, Role, load_cluster
 from pygmy.datadir import log_path
@@ -22,6 +22,9 @@ from pygmy.private.waiting import LONGEST, NeverCame, until
 
 TWISTD = (sys.executable, "-m", "pygmy.cli.twistd")
 Books = Sequence[Mapping[str, object]]
+
+
+StoreT = TypeVar("StoreT", bound="PrivateStore")
 
 
 class PrivateStore:
@@ -310,14 +313,19 @@ class PrivateStore:
 @contextmanager
 def private_store(purpose: str = "store", **options: Any) -> Iterator[PrivateStore]:
     """A whole store in a temporary folder, ready; gone at the end. `options`: as of PrivateStore."""
-    with private_directory(purpose) as directory:
-        store = PrivateStore(directory, **options)
-        try:
-            store.start()
-            store.await_whole()
-            yield store
-        finally:
-            store.close()
+    with private_directory(purpose) as directory, running(PrivateStore(directory, **options)) as store:
+        yield store
+
+
+@contextmanager
+def running(store: StoreT) -> Iterator[StoreT]:
+    """The store, whole; closed at the end."""
+    try:
+        store.start()
+        store.await_whole()
+        yield store
+    finally:
+        store.close()
 
 
 def _state(pid: int) -> str:

@@ -13,9 +13,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,7 +23,7 @@ import pytest
 
 from pygmy.cli.nodes import Store
 from pygmy.cluster import Node, Role
-from pygmy.private import LONGEST, Headers, PrivateStore, Reply, address, ask, environment, free_ports, until
+from pygmy.private import LONGEST, Headers, PrivateStore, Reply, address, ask, environment, free_ports, running, until
 from pygmy.private.asking import encoded, reply_of
 from pygmy.tls.certificates import make_certificates
 
@@ -203,13 +203,6 @@ class Processes(PrivateStore):
         return int(count)
 
 
-@contextmanager
-def processes(directory: Path, **options: Any) -> Iterator[Processes]:
+def processes(directory: Path, **options: Any) -> AbstractContextManager[Processes]:
     """A whole store, ready; gone at the end."""
-    store = Processes(directory, **options)
-    try:
-        store.start()
-        store.await_whole()
-        yield store
-    finally:
-        store.close()
+    return running(Processes(directory, **options))
