@@ -112,6 +112,7 @@ def test_the_builder_gets_what_was_asked_for(tmp_path: Path) -> None:
     process.stopService()
     assert made.pop("reactor") is reactor
     assert "timeout" in vars(reactor), "it wakes up for what was cancelled"
+    assert vars(reactor)["wake_ups_are_shared"], "each loop wakes it by itself"
     assert before <= made.pop("alone_since") <= boottime()
     assert made.pop("cluster") == options.cluster
     assert made == {

@@ -70,6 +70,7 @@ class Children:
         return next((name for name, process, _ in self._running if process.poll() is not None), None)
 
     def close(self) -> None:
+        """End them all, the last one started first, each by its own signal; after ten seconds by force."""
         for _, process, stop in reversed(self._running):
             if process.poll() is None:
                 process.send_signal(stop)

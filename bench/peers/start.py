@@ -52,6 +52,7 @@ PEERS = {
 
 
 def arguments(given: list[str] | None = None) -> argparse.Namespace:
+    """What was asked for; ends the process in one line where that is nothing that there is."""
     parser = argparse.ArgumentParser(description="Start a store of another make on this machine's loopback.")
     parser.add_argument("name", nargs="?", choices=sorted(PEERS), help="which one")
     parser.add_argument("--list", action="store_true", help="list them as JSON, and start none")
@@ -65,6 +66,7 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
 
 
 def main() -> int:
+    """Start the store, say so, and keep it until a signal comes or a part of it ends; the exit code."""
     chosen = arguments()
     if chosen.list:
         print(json.dumps([{"name": name, "what": peer.what} for name, peer in PEERS.items()]))

@@ -114,6 +114,7 @@ class _Run:
         self._results: list[Result] = []
 
     def run(self, as_json: bool) -> None:
+        """All of them, with a line each, and what they leave behind; exit code 1 if one failed, 130 on Ctrl-C."""
         from pygmy.private import interruptible
 
         try:

@@ -179,6 +179,7 @@ class _Watch:
         self._doubt = asyncio.Event()
 
     async def run(self) -> None:
+        """Until it is cancelled."""
         while True:
             while not await self._reachable():
                 await asyncio.sleep(_PROBE_SECONDS)

@@ -45,6 +45,7 @@ async def search(topic: str | None = None) -> JSONResponse:
 
 @app.get("/books/{item}")
 async def lookup(item: int) -> JSONResponse:
+    """One book; 404 where there is none."""
     row = await pool.fetchrow(LOOKUP, item) if item <= LARGEST else None
     if row is None:
         return not_found(item)
@@ -61,6 +62,7 @@ async def lookup(item: int) -> JSONResponse:
 
 @app.post("/books/{item}")
 async def buy(item: int, wanted: Wanted | None = None) -> JSONResponse:
+    """Take the copies and write the order, in one statement; 404 or 409 where that cannot be."""
     quantity = 1 if wanted is None else wanted.quantity
     now = datetime.now(UTC)
     row = await pool.fetchrow(BUY, item, quantity, now) if item <= LARGEST else None

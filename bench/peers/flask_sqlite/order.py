@@ -13,6 +13,7 @@ CATALOG = os.environ["PEER_CATALOG"]
 
 @app.post("/books/<int:item>")
 def buy(item):
+    """Sell, then write the order: each tier on its own disk, and nothing that would mend a crash in between."""
     quantity = (request.get_json(silent=True) or {}).get("quantity", 1)
     answer = session().post(f"{CATALOG}/sell/{item}", json={"quantity": quantity}, timeout=30)
     if answer.status_code != 200:
