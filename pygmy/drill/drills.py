@@ -54,18 +54,18 @@ def drill(name: str, **more: Any) -> Callable[[Callable[[Stage], None]], Callabl
 @drill("kill-catalog", hands=KILLS)
 def kill_catalog(stage: Stage) -> None:
     """A catalog server is killed: searches and lookups go on."""
-    stage.open_doors()
-    stage.kill(stage.rng.choice(["catalog-0", "catalog-1"]))
-    stage.goes_on("buy", wait="longest buy")
-    stage.goes_on("search", "lookup", wait="longest read")
-    stage.calm()
+    _kill(stage, "catalog-0", "catalog-1")
 
 
 @drill("kill-order", hands=KILLS)
 def kill_order(stage: Stage) -> None:
     """An order server is killed: buys go on."""
+    _kill(stage, "order-0", "order-1")
+
+
+def _kill(stage: Stage, *either: str) -> None:
     stage.open_doors()
-    stage.kill(stage.rng.choice(["order-0", "order-1"]))
+    stage.kill(stage.rng.choice(either))
     stage.goes_on("buy", wait="longest buy")
     stage.goes_on("search", "lookup", wait="longest read")
     stage.calm()

@@ -1,14 +1,13 @@
 """One client's connections, kept open, and what became of each request on them."""
 
 import http.client
-import json
 from typing import Any
 
 from msgspec import Struct
 
 from pygmy.drill.shop import Shop
 from pygmy.private import Headers, Reply
-from pygmy.private.asking import reply_of
+from pygmy.private.asking import encoded, reply_of
 
 TRY_SECONDS = 8.0  # a front end answers within five, if only with a 503
 DEFINITE = frozenset({200, 201, 204, 304, 404, 409, 422})
@@ -46,14 +45,12 @@ class Wire:
         seconds: float = TRY_SECONDS,
     ) -> Said:
         """One try at this node. Never raises."""
-        data = None if body is None else json.dumps(body).encode()
-        fields = dict(headers) if body is None else {"Content-Type": "application/json", **headers}
         connection = self._open.pop(name, None) or self._store.connect(name, seconds)
         connection.timeout = seconds
         try:
             if connection.sock is not None:
                 connection.sock.settimeout(seconds)
-            connection.request(method, path, data, fields)
+            connection.request(method, path, *encoded(body, headers))
             reply = reply_of(connection.getresponse())
         except (OSError, http.client.HTTPException):
             connection.close()

@@ -21,6 +21,11 @@ def work(desk: Desk, findings: Findings) -> None:
             alone[replicas] = desk.closed(what, server, buys(BOOKS), 1, seconds)
             many[replicas] = desk.closed(what, server, buys(BOOKS), CLIENTS, seconds)
     alone, many = dict(sorted(alone.items())), dict(sorted(many.items()))
+    _compare(alone, many, findings)
+    _draw(alone, many, findings)
+
+
+def _compare(alone: dict[int, Outcome], many: dict[int, Outcome], findings: Findings) -> None:
     for replicas in list(alone)[1:]:
         findings.ratio(
             f"buys a second: {replicas} replicas, against one",
@@ -34,6 +39,9 @@ def work(desk: Desk, findings: Findings) -> None:
             alone[1].latency[50.0],
             "lower",
         )
+
+
+def _draw(alone: dict[int, Outcome], many: dict[int, Outcome], findings: Findings) -> None:
     findings.plot(
         "Buys a second",
         x="replicas in each tier",
