@@ -5,7 +5,7 @@ The paths of the protocol are Deferred chains here: commit, invalidate, acknowle
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from msgspec import Struct
@@ -19,6 +19,7 @@ from pygmy.clock import boottime, utc_milliseconds
 from pygmy.database import Boot, Store
 from pygmy.errors import Problem, outcome_unknown, overloaded, unavailable
 from pygmy.ledger import told
+from pygmy.ledger.asking import Asked, Asking
 from pygmy.ledger.seam import Condition, Peer
 from pygmy.ledger.searches import Searches
 from pygmy.ledger.trail import Trail
@@ -72,15 +73,6 @@ class Place(Struct, frozen=True):
         return self.urls.get(name, name)
 
 
-class _Asked(Struct):
-    """An operation between its asking and its answer."""
-
-    op_id: str
-    operation: Operation
-    waiter: Deferred[Result]
-    since: float
-
-
 class Driver:
     """Runs one replica. The tiers' ledgers derive from it.
 
@@ -128,12 +120,10 @@ class Driver:
         )
         self._todo: deque[Effect | Callable[[], None]] = deque()
         self._busy = False
-        self._ticket = 0
         self._told = ""  # why this node does not serve, as last logged
         self._beaten: dict[tuple[str, type], int] = {}  # by node, the epochs of the last heartbeat and grant sent
-        self._asked: dict[int, _Asked] = {}
         self._search = Searches(store, clock, timing.queue)
-        self._looked_up: list[tuple[int, Found]] = []  # by ticket, to be submitted in this turn of the reactor
+        self._asking = Asking(self._search, self._recorded, self._submit, self._fail_stop, clock, now)
         self._closing: list[tuple[frozenset[int], Deferred[None]]] = []
         self._closed = False
         self._trail = Trail(now)
@@ -167,8 +157,8 @@ class Driver:
         self._rest()
         self._failed = None
         self._closed = True
-        for ticket in list(self._asked):
-            self._abandon(Abandon(ticket, True, self.replica.why()))
+        for asked in self._asking.take_all():
+            asked.waiter.errback(outcome_unknown(self.replica.why()))
         await self._store.close()
 
     def _rest(self) -> None:
@@ -204,14 +194,9 @@ class Driver:
         """Execute once per op_id; see `pygmy.ledger.seam.Ledger`."""
         if self._closed or self.replica.mode == "INIT":
             return fail(unavailable(self.replica.why()))
-        if len(self._asked) >= self._timing.queue:
+        if len(self._asking) >= self._timing.queue:
             return fail(overloaded("writes"))
-        self._ticket += 1
-        ticket = self._ticket
-        waiter: Deferred[Result] = Deferred(lambda _: self._forget(ticket))
-        self._asked[ticket] = _Asked(op_id, operation, waiter, self._now())
-        self._look_up(ticket)
-        return waiter
+        return self._asking.ask(op_id, operation)
 
     def expect(self) -> None:
         """Have the primary copy come here."""
@@ -295,47 +280,25 @@ class Driver:
 
     # ---- P1 to P7, as the one who asked sees them
 
-    def _look_up(self, ticket: int) -> None:
-        """Look the op_id up on disk, then submit the operation with what was found."""
-        asked = self._asked[ticket]
-        if self.replica.log.result(asked.op_id) is not None:
-            self._submit(ticket, Found(None, 0))  # the core has it in memory
-            return
-        missed = self._search.missed(asked.op_id)
-        if missed is not None:
-            self._submit(ticket, missed)
-            return
-        looking = self._search(asked.op_id)
-        looking.addCallback(lambda found: self._submit(ticket, found))
-        looking.addErrback(self._fail_stop)
+    def _recorded(self, op_id: str) -> bool:
+        """The core has it in memory."""
+        return self.replica.log.result(op_id) is not None
 
-    def _forget(self, ticket: int) -> None:
-        """Whoever asked has gone: the operation goes on, its answer goes nowhere."""
-        self._asked.pop(ticket, None)
-
-    def _submit(self, ticket: int, found: Found) -> None:
-        """At the end of this turn of the reactor, with all others of the turn: they go into one batch."""
-        if not self._looked_up:
-            self._clock.callLater(0, self._submit_all)
-        self._looked_up.append((ticket, found))
-
-    def _submit_all(self) -> None:
-        turn, self._looked_up = self._looked_up, []
-        for ticket, found in turn:
-            asked = self._asked.get(ticket)
-            if asked is not None:  # else whoever asked has gone
-                self._input(self.replica.submit, ticket, asked.op_id, asked.operation, found)
+    def _submit(self, turn: Sequence[tuple[Asked, Found]]) -> None:
+        """What was asked for in one turn of the reactor goes into one batch, if it can."""
+        for asked, found in turn:
+            self._input(self.replica.submit, asked.ticket, asked.op_id, asked.operation, found)
         if not self._closed:
             self._input(self.replica.begin)
 
     def _answer(self, effect: Answer) -> None:
-        asked = self._asked.pop(effect.ticket, None)
+        asked = self._asking.take(effect.ticket)
         if asked is not None:
             self._trail.chosen((effect.result.epoch, effect.result.seq), asked.since)
             asked.waiter.callback(effect.result)
 
     def _abandon(self, effect: Abandon) -> None:
-        asked = self._asked.pop(effect.ticket, None)
+        asked = self._asking.take(effect.ticket)
         if asked is not None:
             problem = outcome_unknown(effect.why) if effect.unknown else unavailable(effect.why)
             asked.waiter.errback(problem)
@@ -380,8 +343,7 @@ class Driver:
             case Abandon():
                 self._abandon(effect)
             case Recheck():
-                if effect.ticket in self._asked:
-                    self._look_up(effect.ticket)
+                self._asking.look_up(effect.ticket)
             case Fetch():
                 self._fetch(effect)
             case SaveView():
