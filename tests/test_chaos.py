@@ -78,7 +78,8 @@ def test_the_alarm_works_stale_answers_of_a_front_end_that_ignores_its_leases(tm
 
 
 def test_the_alarm_works_a_power_cut_takes_what_was_acknowledged_before_its_commit(tmp_path: Path) -> None:
-    plan = [Fault(at, at + 0.5, "power", ("catalog-0", "order-0", "frontend-0")) for at in (3, 6)]
+    # A cut finds nothing to lose in a store that has not opened again since the last one: on a busy machine some do.
+    plan = [Fault(at, at + 0.5, "power", ("catalog-0", "order-0", "frontend-0")) for at in (3, 9, 15)]
     report = broken(tmp_path, "ack_before_commit", 1, *plan)
     assert any("but is in no log" in problem for problem in report.problems), report.summary
 

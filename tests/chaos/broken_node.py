@@ -40,7 +40,8 @@ def ack_before_commit() -> list[Any]:
         from twisted.internet import reactor  # noqa: TID251
 
         clock: Any = reactor
-        await deferLater(clock, BEHIND)
+        if any(job.writes for job in self._waiting):  # mere searches are not kept waiting: many writes are to be lost
+            await deferLater(clock, BEHIND)
         await original(self)
 
     return [around(Store, "commit", commit), around(GroupCommit, "_run_next", run_next)]
