@@ -121,7 +121,30 @@ def test_a_slow_request_gives_up_its_place_within_bounds(peer):
         peer.flush()
         peer.clock.advance(Link.SLOW)
         peer.flush()
-    assert peer.requests == Link.MOST
+    assert peer.requests == Link.MOST - 1
+
+
+@pytest.mark.parametrize("width", [1, 2])
+def test_messages_go_though_calls_hold_all_the_requests_that_they_may(peer, width):
+    """A view change takes messages, and buys may be calls that wait for it."""
+    to = link(peer, width=width)
+    for n in range(20 * width):
+        to.call(ASK, str(n), 60.0)
+        peer.flush()
+        peer.clock.advance(Link.SLOW / width)
+        peer.flush()
+    held, waiting = len(peer.calls), to.waiting
+    assert waiting
+    for n in range(3):
+        to.send(Invalidated(n))
+        peer.flush()
+        assert peer.received == [Invalidated(m) for m in range(n + 1)]
+    assert (len(peer.calls), to.waiting) == (held, waiting)
+    for _, answer in list(peer.calls):
+        answer.callback(LISTED)
+    peer.flush()
+    peer.flush()
+    assert (to.waiting, len(peer.calls)) == (0, held + waiting)
 
 
 def test_a_refusal_is_raised_as_the_problem_it_was(peer):

@@ -52,7 +52,8 @@ class Link:
     """One direction, to one node.
 
     `width` requests may be out; what comes meanwhile gathers. A request that has been out for `SLOW` seconds gives
-    its place to another (up to `width * MOST`), so that calls which take their time do not hold up the rest.
+    its place to another (up to `width * MOST`), so that calls which take their time do not hold up the rest; and the
+    last `width` of these are for messages alone: a view change must not wait for the very calls that wait for it.
     `limit` bounds what waits: then calls are refused as overloaded, and the oldest message makes room for the newest
     (what is repeated supersedes). `patience` bounds a request without calls, in seconds. `name`: how log lines call
     the node.
@@ -95,6 +96,7 @@ class Link:
         self._unsent: dict[int, _Waiting] = {}
         self._calls: dict[int, _Waiting] = {}  # all that have no answer yet, by id
         self._exchanges: set[Deferred[None]] = set()
+        self._asking = 0  # how many of them carry calls
         self._places = 0
         self._number = 0
         self._turn: IDelayedCall | None = None
@@ -184,9 +186,12 @@ class Link:
     def _has_place(self) -> bool:
         return self._places < self._width and len(self._exchanges) < self._width * self.MOST
 
+    def _may_ask(self) -> bool:
+        return self._asking < self._width * (self.MOST - 1)
+
     def _pump(self) -> None:
         self._turn = None
-        while self.waiting and self._has_place():
+        while (self._messages or (self._unsent and self._may_ask())) and self._has_place():
             messages, calls = self._take()
             self._post(messages, calls)
         if not self.waiting:
@@ -208,7 +213,7 @@ class Link:
             if room < 0 and messages:
                 return messages, calls
             messages.append(self._messages.popleft())
-        for number, call in self._unsent.items():
+        for number, call in self._unsent.items() if self._may_ask() else ():
             room -= len(memoryview(call.encoded))
             if len(messages) + len(calls) >= self.ITEMS or (room < 0 and (messages or calls)):
                 break
@@ -228,9 +233,11 @@ class Link:
         exchanging = Deferred.fromCoroutine(self._exchange(body, bool(calls)))
         exchange = bounded(exchanging, max(self._patience, longest), self._clock, self.SLOW, place.leave)
         self._exchanges.add(exchange)
+        self._asking += bool(calls)
 
         def ended(result: Failure | None) -> None:
             self._exchanges.discard(exchange)
+            self._asking -= bool(calls)
             self._ended(calls, result)
             place.leave()
 
