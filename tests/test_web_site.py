@@ -1,7 +1,9 @@
 """The bounds of a listening server, over real sockets, with and without TLS; time is a Clock: nothing here waits."""
 
+import contextlib
 import json
 import os
+import socket
 
 import pytest
 import pytest_twisted
@@ -9,10 +11,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint, connectProtocol, wrapClientTLS
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock, LoopingCall
+from twisted.internet.tcp import Connection
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from pygmy.tls.under import UnderTLS
+from pygmy.web.channel import send
 from pygmy.web.site import BoundedSite, Limits
 from tests.support.certificates import anybody, credentials
 
@@ -451,3 +455,59 @@ async def test_a_shortcut_never_takes_a_part_of_a_request_for_a_whole_one(serve)
     talk.say(b"GET /a HTTP/1.1\r\n\r\nPOST /b HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(GET))
     await talk.hears(b"</a 0>")
     assert b"<short>" not in await talk.say(GET).hears(b"</b %d>" % len(GET))
+
+
+@pytest_twisted.ensureDeferred
+async def test_answers_that_go_at_once_keep_their_order_though_the_client_does_not_read(serve):
+    asked = []
+
+    def shortcut(data):
+        if data != GET:
+            return None
+        asked.append(b"<%03d>" % len(asked) + b"x" * 100_000)
+        return b"HTTP/1.1 200 OK\r\nContent-Length: 100005\r\n\r\n" + asked[-1]
+
+    server = await serve(shortcut=shortcut)
+    talk = await server.talk()
+    await talk.say(GET).hears(b"<000>")
+    (channel,) = server.site.channels
+    talk.transport.pauseProducing()
+    while not channel._waitingForTransport:
+        before = len(asked)
+        talk.say(GET)
+        await until(lambda: len(asked) > before or channel._waitingForTransport)  # noqa: B023
+    assert len(asked) > 1
+    talk.transport.resumeProducing()
+    heard = await talk.hears(b"\r\n\r\n<", len(asked))
+    await until(lambda: len(talk.heard) >= sum(map(len, asked)))
+    assert [int(part[:3]) for part in heard.split(b"\r\n\r\n<")[1:]] == list(range(len(asked)))
+    await talk.say(b"GET /last HTTP/1.1\r\n\r\n").hears(b"</last 0>")
+    assert talk.heard.count(b"x") >= 100_000 * len(asked)
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_sent_at_once_overtakes_nothing():
+    from twisted.internet import reactor  # noqa: TID251
+
+    here, there = socket.socketpair()
+    with here, there:
+        here.setblocking(False)
+        there.setblocking(False)
+        heard = bytearray()
+
+        def hear():
+            with contextlib.suppress(BlockingIOError):
+                while data := there.recv(1 << 20):
+                    heard.extend(data)
+
+        transport = Connection(here, Protocol(), reactor)
+        transport.connected = True
+        send(transport, b"a" * 1_000_000)
+        hear()
+        assert 0 < len(heard) < 1_000_000
+        send(transport, b"b")
+        await until(lambda: hear() or len(heard) == 1_000_001)
+        assert heard == b"a" * 1_000_000 + b"b"
+        there.close()
+        send(transport, b"c")  # the connection is lost
+        await until(lambda: transport.disconnected)
