@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from itertools import count
 from time import time
+from typing import NamedTuple
 from urllib.parse import unquote_plus
 
 import msgspec
@@ -15,7 +16,7 @@ from twisted.web.http import datetimeToString
 from twisted.web.server import version
 
 from pygmy.caching.cache import BookOf, PageOf, Stored, Thing
-from pygmy.routes.reading import BooksQuery
+from pygmy.routes.reading import BooksQuery, matches
 from pygmy.web.ids import uuid7
 
 _LONGEST = 2_048
@@ -24,6 +25,14 @@ _REQUEST_LINE = re.compile(rb"GET (/books(?:/[1-9][0-9]{0,17}|\?[!-~]+)?) HTTP/1
 _HEADER = re.compile(rb"([A-Za-z-]+): ?([ -~]*)\Z")
 # Headers that change nothing about the answer. Any other, and any of these twice, is left to the ordinary way.
 _HARMLESS = frozenset({b"host", b"user-agent", b"accept", b"accept-encoding", b"accept-language", b"connection"})
+_UNLESS = b"if-none-match"
+
+
+class Asked(NamedTuple):
+    """What is asked for, and the versions of it (`If-None-Match`) that need not be sent again."""
+
+    thing: Thing
+    unless: bytes | None
 
 
 class Shortcuts:
@@ -38,38 +47,43 @@ class Shortcuts:
         self._peek = peek
         self._now = now
         self._wall = wall
-        self._known: dict[bytes, Thing] = {}
+        self._known: dict[bytes, Asked] = {}
         self._heads: dict[Thing, tuple[Stored, bytes]] = {}
         self._request_id = f"{uuid7()}-%x".encode("ascii")
         self._number = count(1)
         self._second = -1
-        self._top = b""
+        self._common = b""
 
     def __call__(self, data: bytes) -> bytes | None:
         """Counts a hit; a miss is left for the ordinary way to count."""
-        thing = self._known.get(data)
-        if thing is None:
-            thing = self._learn(data)
-            if thing is None:
+        asked = self._known.get(data)
+        if asked is None:
+            asked = self._learn(data)
+            if asked is None:
                 return None
+        thing, unless = asked
         stored = self._peek(thing, self._now())
         if stored is None:
             return None
-        known, head = self._heads.get(thing, (None, b""))
-        if known is not stored:
-            head = self._prepare(thing, stored)
         second = int(self._wall())
         if second != self._second:
             self._strike(second)
-        return b"%s%s%s%s" % (self._top, self._request_id % next(self._number), head, stored.body)
+        request_id = self._request_id % next(self._number)
+        if unless is not None and matches(unless, stored.etag):
+            etag = stored.etag.encode("ascii")
+            return b"HTTP/1.1 304 Not Modified%s%s\r\nETag: %s\r\n\r\n" % (self._common, request_id, etag)
+        known, head = self._heads.get(thing, (None, b""))
+        if known is not stored:
+            head = self._prepare(thing, stored)
+        return b"HTTP/1.1 200 OK%s%s%s%s" % (self._common, request_id, head, stored.body)
 
-    def _learn(self, data: bytes) -> Thing | None:
-        thing = asked_for(data)
-        if thing is not None:
+    def _learn(self, data: bytes) -> Asked | None:
+        asked = asked_for(data)
+        if asked is not None:
             if len(self._known) >= _MOST:
                 del self._known[next(iter(self._known))]
-            self._known[data] = thing
-        return thing
+            self._known[data] = asked
+        return asked
 
     def _prepare(self, thing: Thing, stored: Stored) -> bytes:
         """The lower part of the head, from behind the request id."""
@@ -85,34 +99,37 @@ class Shortcuts:
         return head
 
     def _strike(self, second: int) -> None:
-        """The upper part of the head, up to the request id."""
+        """The upper part of the head, from behind the status up to the request id."""
         self._second = second
-        self._top = b"HTTP/1.1 200 OK\r\nServer: %s\r\nDate: %s\r\nX-Request-ID: " % (
-            version,
-            datetimeToString(second),
-        )
+        self._common = b"\r\nServer: %s\r\nDate: %s\r\nX-Request-ID: " % (version, datetimeToString(second))
 
 
-def asked_for(data: bytes) -> Thing | None:
+def asked_for(data: bytes) -> Asked | None:
     """What these bytes ask for, if they are one whole plain GET of a book or a list; else None."""
     if len(data) > _LONGEST or not data.startswith(b"GET /books") or not data.endswith(b"\r\n\r\n"):
         return None
     lines = data[:-4].split(b"\r\n")
     found = _REQUEST_LINE.match(lines[0])
-    return _target(found[1].decode("ascii")) if found and _plain(lines[1:]) else None
+    headers = _plain(lines[1:])
+    if found is None or headers is None:
+        return None
+    thing = _target(found[1].decode("ascii"))
+    unless = headers.get(_UNLESS) if isinstance(thing, BookOf) else None  # lists have no versions
+    return None if thing is None else Asked(thing, unless)
 
 
-def _plain(lines: list[bytes]) -> bool:
-    seen = set()
+def _plain(lines: list[bytes]) -> dict[bytes, bytes] | None:
+    """The headers by their names in lower case; None where one is not plain."""
+    seen: dict[bytes, bytes] = {}
     for line in lines:
         header = _HEADER.match(line)
         name = header[1].lower() if header else b""
-        if header is None or name not in _HARMLESS or name in seen:
-            return False
+        if header is None or name in seen or not (name in _HARMLESS or name == _UNLESS):
+            return None
         if name == b"connection" and header[2].strip().lower() != b"keep-alive":
-            return False
-        seen.add(name)
-    return b"host" in seen
+            return None
+        seen[name] = header[2]
+    return seen if b"host" in seen else None
 
 
 def _target(target: str) -> Thing | None:
