@@ -178,6 +178,16 @@ def test_a_cancelled_answer_does_not_cancel_the_commit_or_disturb_the_next(path:
     assert list(now_of(second)[0]) == ["op1"]
 
 
+def test_op_ids_are_listed_page_by_page_also_within_a_batch(path: str) -> None:
+    store = filled(path, 2)
+    now_of(store.commit(3, [batch(3, sale("x", left=97), sale("y", left=96), sale("z", left=95))], []))
+    pages, place = [], (0, -1)
+    while page := now_of(store.op_ids(place, 2)):
+        pages.append([op_id for _, _, op_id in page])
+        place = page[-1][:2]
+    assert pages == [["op1", "op2"], ["x", "y"], ["z"]]
+
+
 # ---- truncation
 
 

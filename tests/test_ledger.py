@@ -16,7 +16,7 @@ from pygmy.ledger.catalog import ReplicatedCatalog
 from pygmy.ledger.driver import Place
 from pygmy.messages.internal import Invalidate, Invalidated, OneWay
 from pygmy.messages.operations import Line, NewBook, OpenStock, Result, Reused, Sell, Sold
-from pygmy.messages.replication import Leave, Update, Validate
+from pygmy.messages.replication import Leave, Take, Update, Validate
 from pygmy.peers import encode
 from pygmy.replication.timing import Timing
 from tests.support.ideal_register import Register
@@ -39,7 +39,7 @@ class Held:
         self.closed = False
 
     def __getattr__(self, name: str) -> Any:
-        if name not in ("commit", "find", "batches", "sales", "save_view"):
+        if name not in ("commit", "find", "op_ids", "batches", "sales", "save_view"):
             return getattr(self._store, name)
 
         def call(*args: Any) -> Deferred[Any]:
@@ -123,10 +123,11 @@ class Rig:
         for name in names:
             self.boot(name)
 
-    def boot(self, name: str) -> ReplicatedCatalog:
+    def boot(self, name: str, window: int = 1024, hold: str = "") -> ReplicatedCatalog:
         store = inline_store(self.path / name, "catalog", now=self.clock.seconds)
         held: Any = Held(store)
-        boot: Boot = now_of(store.boot(1024))
+        held.hold.add(hold)
+        boot: Boot = now_of(store.boot(window))
         mail: Any = Mail(self, name)
         place = Place(name, self.names, {n: f"http://{n}" for n in (*self.names, "front-0")})
         ledger = Turning(
@@ -254,6 +255,7 @@ def test_an_answer_is_found_on_disk_when_memory_has_forgotten_it(rigs: Callable[
 def test_what_is_asked_in_one_turn_is_one_search_and_one_batch(alone: Rig) -> None:
     """The first of many must not go alone, with all others waiting for its disk: that would double their time."""
     ledger, store = alone.ledgers["a"], alone.stores["a"]
+    ledger.replica.log.older.complete = False
     store.hold = {"find"}
     head = ledger.replica.log.head[1]
     asked = [ReplicatedCatalog.execute(ledger, ONE, f"k{number}") for number in range(20)]
@@ -265,27 +267,54 @@ def test_what_is_asked_in_one_turn_is_one_search_and_one_batch(alone: Rig) -> No
     assert count(alone) == 80
 
 
-def test_what_was_searched_for_in_vain_is_not_searched_for_again(alone: Rig) -> None:
-    ledger, store = alone.ledgers["a"], alone.stores["a"]
-    assert now_of(ledger.find("k")) is None
-    store.hold = {"find"}
-    assert isinstance(now_of(ledger.execute(ONE, "k")).outcome, Sold)
-    assert store.waiting == []
+def test_the_disk_is_not_searched_for_what_surely_is_not_there(alone: Rig) -> None:
+    alone.stores["a"].hold = {"find"}
+    assert now_of(alone.ledgers["a"].find("k")) is None
+    assert isinstance(now_of(alone.ledgers["a"].execute(ONE, "k")).outcome, Sold)
+    assert alone.stores["a"].waiting == []
 
 
-def test_a_vain_search_does_not_let_a_sale_be_made_twice(rigs: Callable[..., Rig]) -> None:
-    """What it did not find came since, by another try, and has left memory."""
+@pytest.mark.parametrize("learnt", [1, 3, 100])
+def test_what_is_on_disk_is_known_after_a_start(
+    rigs: Callable[..., Rig], learnt: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until all is known each op_id is searched for; then only those that may be there."""
+    monkeypatch.setattr("pygmy.ledger.searches.LEARNT", learnt)
     rig = rigs(timing=Timing(window=2))
-    ledger = rig.ledgers["a"]
-    now_of(ledger.execute(STOCK, "open"))
-    assert now_of(ledger.find("k")) is None
-    searched = ledger._search._missed["k"]
-    first = now_of(ledger.execute(ONE, "k"))
-    for number in range(5):
-        now_of(ledger.execute(ONE, f"more{number}"))
-    ledger._search._missed["k"] = searched
-    assert now_of(ledger.execute(ONE, "k")) == first
+    now_of(rig.ledgers["a"].execute(STOCK, "open"))
+    first = {f"k{number}": now_of(rig.ledgers["a"].execute(ONE, f"k{number}")) for number in range(6)}
+    rig.kill("a")
+    ledger = rig.boot("a", window=2, hold="op_ids")
+    store = rig.stores["a"]
+    rig.advance(5.0)
+    assert ledger.condition().state == "RUNNING"
+    assert {op_id: now_of(ledger.execute(ONE, op_id)) for op_id in first} == first
+    store.hold.add("find")
+    assert Told(ledger.find("never")).results == []
+    for _ in range(8):
+        store.let("op_ids")
+        rig.advance(0.1)
+    assert now_of(ledger.find("never, too")) is None
+    store.let("find")
+    assert {op_id: now_of(ledger.execute(ONE, op_id)) for op_id in first} == first
     assert count(rig) == 94
+
+
+def test_a_store_that_is_closed_while_the_node_learns_breaks_nothing(
+    rigs: Callable[..., Rig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pygmy.ledger.searches.LEARNT", 1)
+    rig = rigs(timing=Timing(window=2))
+    for number in range(4):
+        now_of(rig.ledgers["a"].execute(STOCK, f"open{number}"))
+    rig.kill("a")
+    ledger = rig.boot("a", window=2, hold="op_ids")
+    stopping = ledger.stop()
+    rig.advance(5.0)
+    now_of(stopping)
+    rig.stores["a"].let("op_ids")
+    rig.advance(1.0)
+    assert not rig.failed
 
 
 def test_the_primary_copy_comes_before_the_operation_that_is_expected(pair: Rig) -> None:
@@ -303,6 +332,7 @@ def test_a_look_up_that_was_too_early_is_made_again(rigs: Callable[..., Rig]) ->
     rig = rigs(timing=Timing(window=2))
     ledger = rig.ledgers["a"]
     now_of(ledger.execute(STOCK, "open"))
+    ledger.replica.log.older.complete = False
     rig.stores["a"].hold = {"find"}
     early = Told(ledger.execute(ONE, "k"))
     rig.stores["a"].hold = set()
@@ -313,6 +343,27 @@ def test_a_look_up_that_was_too_early_is_made_again(rigs: Callable[..., Rig]) ->
     rig.clock.advance(0)
     assert early.results == [first]
     assert count(rig) == 94
+
+
+def test_what_was_lacking_when_it_was_asked_for_is_looked_for_again(rigs: Callable[..., Rig]) -> None:
+    """It waits for the primary copy; meanwhile another server gets it by another try, and it leaves memory again."""
+    rig = rigs(("a", "b"), timing=Timing(window=2))
+    told = Told(rig.ledgers["a"].execute(STOCK, "open"))
+    rig.advance(0.3)
+    assert told.results
+    send = rig.mail["b"].tell
+    rig.mail["b"].tell = lambda names, one, **more: None if isinstance(one, Take) else send(names, one, **more)
+    waiting = Told(rig.ledgers["b"].execute(ONE, "k"))
+    first = Told(rig.ledgers["a"].execute(ONE, "k"))
+    rig.advance(0.1)
+    for number in range(5):
+        rig.ledgers["a"].execute(ONE, f"more{number}")
+        rig.advance(0.1)
+    assert not waiting.results
+    rig.mail["b"].tell = send
+    rig.advance(1.0)
+    assert waiting.results == first.results
+    assert (count(rig, "a"), count(rig, "b")) == (94, 94)
 
 
 def test_what_is_not_committed_yet_is_not_found(pair: Rig) -> None:
@@ -351,6 +402,7 @@ def test_cancelling_the_waiter_does_not_cancel_the_write(pair: Rig) -> None:
 
 
 def test_a_waiter_that_goes_before_its_look_up_is_done_leaves_nothing_behind(alone: Rig) -> None:
+    alone.ledgers["a"].replica.log.older.complete = False
     alone.stores["a"].hold = {"find"}
     asking = alone.ledgers["a"].execute(ONE, "k")
     told = Told(asking)

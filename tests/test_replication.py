@@ -413,6 +413,16 @@ def test_a_batch_that_does_not_follow_is_not_appended(base: int, tamper: str) ->
         log.append(Batch(1, 1, base, (), chained(log.head_hash, (1, 1), base, ()) + tamper))
 
 
+def test_a_log_lacks_what_is_neither_in_memory_nor_known_to_be_on_disk(net: Net) -> None:
+    net.write("a", "k")
+    log = net["a"].log
+    assert (log.lacks("k"), log.lacks("other")) == (False, True)
+    log.older.add("other")
+    assert not log.lacks("other")
+    log.older.complete = False
+    assert not log.lacks("a third one")
+
+
 def test_a_log_drops_its_last_batch_at_most(net: Net) -> None:
     net.write("a", "k")
     assert net["a"].log.head[1] == 2

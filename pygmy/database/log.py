@@ -32,6 +32,9 @@ _SALES = """
 """
 
 
+Place = tuple[int, int]  # of an entry: the seq of its batch, and which it is in there, from 0
+
+
 class Located(NamedTuple):
     """A recorded entry and where it stands: batch (epoch, seq), `place` in it from 0."""
 
@@ -84,6 +87,13 @@ def find(cursor: sqlite3.Cursor, op_ids: Iterable[str]) -> tuple[dict[str, Locat
         if columns is not None:
             found[op_id] = Located(_entry(*columns[:5]), *columns[5:])
     return found, head(cursor)[1]
+
+
+def op_ids(cursor: sqlite3.Cursor, after: Place, limit: int) -> list[tuple[int, int, str]]:
+    """Where an entry stands (as in `Place`) and its op_id, of up to `limit` entries after that place, in order."""
+    return cursor.execute(
+        "SELECT seq, idx, op_id FROM entries WHERE (seq, idx) > (?, ?) ORDER BY seq, idx LIMIT ?", (*after, limit)
+    ).fetchall()
 
 
 def read(cursor: sqlite3.Cursor, first: int, limit: int, limit_bytes: int) -> tuple[Batch, ...]:

@@ -13,7 +13,7 @@ from pygmy.clock import boottime
 from pygmy.database import backup, log, rows, schema
 from pygmy.database.file import DatabaseFile
 from pygmy.database.groups import Observer
-from pygmy.database.log import Located
+from pygmy.database.log import Located, Place
 from pygmy.database.meta import fetch, put
 from pygmy.database.rows import Undo
 from pygmy.messages.internal import Sale
@@ -138,6 +138,10 @@ class Store:
         """The entries under these op_ids, and the seq of the last batch that was looked at."""
         wanted = tuple(op_ids)
         return self._file.read(lambda cursor: log.find(cursor, wanted))
+
+    def op_ids(self, after: Place, limit: int) -> Deferred[list[tuple[int, int, str]]]:
+        """Place and op_id of up to `limit` entries after that place, in order: fewer are the last ones."""
+        return self._file.read(lambda cursor: log.op_ids(cursor, after, limit))
 
     def batches(self, first_seq: int, limit_batches: int, limit_bytes: int) -> Deferred[tuple[Batch, ...]]:
         """Batches from `first_seq` on, in order, within the limits; of bytes always three batches (`log.LEAST`)."""

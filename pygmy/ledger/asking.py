@@ -65,7 +65,7 @@ class Asking:
         asked = self._asked.get(ticket)
         if asked is None:
             return
-        known = Found(None, 0) if self._recorded(asked.op_id) else self._search.missed(asked.op_id)
+        known = Found(None, 0) if self._recorded(asked.op_id) else self._search.spared(asked.op_id)
         if known is not None:
             self._submit(ticket, known)
             return

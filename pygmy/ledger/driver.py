@@ -122,7 +122,7 @@ class Driver:
         self._busy = False
         self._told = ""  # why this node does not serve, as last logged
         self._beaten: dict[tuple[str, type], int] = {}  # by node, the epochs of the last heartbeat and grant sent
-        self._search = Searches(store, clock, timing.queue)
+        self._search = Searches(store, newest, clock)
         self._asking = Asking(self._search, self._recorded, self._submit, self._fail_stop, clock, now)
         self._closing: list[tuple[frozenset[int], Deferred[None]]] = []
         self._closed = False
@@ -138,6 +138,7 @@ class Driver:
         """Begin to take part."""
         self._beat.start(self._timing.heartbeat)
         in_step(self._beat)
+        self._search.learn().addErrback(self._fail_stop)
         # From then on nothing that an earlier process granted holds: it may join, and not only at the next tick.
         wait = self._sure_at - self._now()
         if wait > 0:
@@ -210,6 +211,8 @@ class Driver:
         recent = self.replica.log.result(op_id)
         if recent is not None:
             return succeed(self._if_chosen(recent[1]))
+        if self._search.spared(op_id) is not None:
+            return succeed(None)
         return self._search(op_id).addCallback(
             lambda found: None if found.known is None else self._if_chosen(found.known[1])
         )

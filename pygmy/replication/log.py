@@ -11,6 +11,7 @@ import msgspec
 
 from pygmy.messages.operations import Change, OpenStock, Operation, Result
 from pygmy.messages.replication import GENESIS, Batch, Entry, Version
+from pygmy.replication.opids import OpIds
 from pygmy.state.machine import Machine
 
 _encoder = msgspec.json.Encoder()
@@ -47,7 +48,10 @@ def result_of(entry: Entry, version: Version, index: int) -> Result:
 
 
 class Log:
-    """The newest batches of the log and its fold, the tier's state machine."""
+    """The newest batches of the log and its fold, the tier's state machine.
+
+    `older` are the op_ids that are on disk only; whoever makes a log of one that was there before completes them.
+    """
 
     def __init__(self, machine: Machine, newest: Iterable[Batch] = (), window: int = 8192) -> None:
         """`newest` are the last batches on disk (at least two where there are two), already in `machine`."""
@@ -56,8 +60,10 @@ class Log:
         self._batches: deque[Batch] = deque()
         self._entries = 0
         self._recent: dict[str, tuple[Entry, Version, int]] = {}
+        self.older = OpIds(complete=False)
         for batch in newest:
             self._take_in(batch)
+        self.older.complete = self.first == 1
 
     @property
     def head(self) -> Version:
@@ -113,6 +119,10 @@ class Log:
         found = self._recent.get(op_id)
         return None if found is None else (found[0], result_of(*found))
 
+    def lacks(self, op_id: str) -> bool:
+        """True if there is surely no entry under this op_id, neither in memory nor on disk."""
+        return self.older.complete and op_id not in self._recent and op_id not in self.older
+
     def append(self, batch: Batch) -> list[Change]:
         """Append a batch that another replica decided; the changes it makes to the rows.
 
@@ -163,3 +173,4 @@ class Log:
             self._entries -= len(oldest.entries)
             for entry in oldest.entries:
                 self._recent.pop(entry.op_id, None)
+                self.older.add(entry.op_id)

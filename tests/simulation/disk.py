@@ -195,6 +195,13 @@ class Store:
         wanted, disk = tuple(op_ids), self.disk
         return self._submit(lambda: ({o: disk.entries[o] for o in wanted if o in disk.entries}, len(disk.log)), False)
 
+    def op_ids(self, after: tuple[int, int], limit: int) -> Deferred[list[tuple[int, int, str]]]:
+        def listed() -> list[tuple[int, int, str]]:
+            places = [(b.seq, index, e.op_id) for b in self.disk.log for index, e in enumerate(b.entries)]
+            return [place for place in places if place[:2] > after][:limit]
+
+        return self._submit(listed, False)
+
     def batches(self, first_seq: int, limit_batches: int, limit_bytes: int) -> Deferred[tuple[Batch, ...]]:
         return self._submit(lambda: tuple(self.disk.log[first_seq - 1 : first_seq - 1 + limit_batches]), False)
 
