@@ -25,6 +25,7 @@ from pygmy.replication import views
 from pygmy.replication.effects import Answer
 from pygmy.replication.leases import NEVER, Leases
 from pygmy.replication.log import Log, result_of
+from pygmy.replication.opids import OpIds
 from pygmy.replication.ownership import Ownership
 from pygmy.replication.replica import Replica
 from pygmy.replication.sessions import Sessions
@@ -110,6 +111,13 @@ def sync_no_barrier() -> list[Any]:
             self.stored(self._sync_token)
 
     return [around(ViewChange, "on_suffix", on_suffix)]
+
+
+@bug("what has left memory is taken for new")
+def forgotten_is_new() -> list[Any]:
+    def add(original: Any, self: OpIds, op_id: str) -> None: ...
+
+    return [around(OpIds, "add", add)]
 
 
 @bug("a backup is restored onto a member, which starts as if nothing had happened")
