@@ -146,6 +146,7 @@ PLAIN = [
     get(b"/books/1", b"X-Request-ID: abc", b"Accept: */*", b"User-Agent: curl/8"),
     get(b"/books/1", b'If-None-Match: "1"'),
     get(b"/books/1", b"Connection: keep-alive"),
+    get(b"/books/1", b"X-Request-ID: \t abc \t ", b"X:", b"Y: " + b" " * 3000),
     get(b"/books/1?x=1"),
     get(b"/books?topic=a%20b+c&topic=d&x="),
     get(b"/books/9"),
@@ -171,6 +172,7 @@ ODD = [
     get(b"/books/1", b"Bad Header: 1"),
     get(b"/books/1", b"X: a", b" folded"),
     get(b"/books/1", b"X: \xc3\xa9"),
+    get(b"/books/1", b"X:" + b" \t" * 1500 + b"\x01"),
     get(b"/books/1", b"Content-Length: 1", b"Content-Length: 2", method=b"POST") + b"{}",
     get(b"/books/1", b"Content-Length: x", method=b"POST"),
     get(b"/books/1", method=b"HEAD"),
@@ -235,6 +237,55 @@ def test_what_comes_while_one_is_answered_waits_for_its_turn() -> None:
     answers = connection.say()
     assert [body[:1] for body in answers.split(b"\r\n\r\n")[1:]] == [b"5", b"{", b"{"]
     assert answers.index(b'"id":1') < answers.index(b'"id":2')
+
+
+@pytest.mark.parametrize("short", [True, False])
+def test_a_client_that_does_not_read_is_not_asked_for_more(short: bool) -> None:
+    server = Server(short)
+    connection = server.connect()
+    connection.say(get(b"/later"))
+    connection.channel.pauseProducing()  # as its transport does: too much is unsent
+    assert connection.transport.producerState == "paused"
+    server.waiting[0].callback(5)
+    connection.say()
+    assert connection.transport.producerState == "paused"
+    connection.channel.resumeProducing()
+    assert connection.transport.producerState == "producing"
+    assert connection.say(get(b"/books/1")).count(b"200 OK") == 2
+
+
+@pytest.mark.parametrize("short", [True, False])
+def test_a_client_that_reads_again_while_it_is_answered_is_read_again(short: bool) -> None:
+    server = Server(short)
+    connection = server.connect()
+    connection.say(get(b"/later"))
+    connection.channel.pauseProducing()
+    connection.channel.resumeProducing()
+    server.waiting[0].callback(5)
+    connection.say()
+    assert connection.transport.producerState == "producing"
+
+
+@pytest.mark.parametrize("short", [True, False])
+def test_what_comes_after_the_goodbye_is_not_done(short: bool) -> None:
+    """Over TLS more may come until the other side has agreed."""
+    server = Server(short)
+    connection = server.connect()
+    before = connection.say(get(b"/books/3", method=b"POST"))
+    connection.channel.loseConnection()
+    connection.channel.dataReceived(get(b"/later"))
+    assert connection.say() == before
+    assert server.waiting == []
+
+
+@pytest.mark.parametrize("before", [b"", get(b"/books/3", b"Content-Length: 0", method=b"POST")])
+def test_an_empty_line_between_requests_is_no_request(before: bytes) -> None:
+    server = Server()
+    connection = server.connect()
+    connection.say(before + b"\r\n")
+    connection.channel.check_time(server.clock.seconds() + 30.0)
+    assert connection.say(get(b"/books/1")).endswith(b"}")
+    assert b" 408 " not in connection.transport.value()
 
 
 def test_a_client_that_leaves_does_not_cancel_the_work_and_is_told_nothing() -> None:

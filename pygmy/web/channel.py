@@ -89,6 +89,7 @@ class BoundedChannel(HTTPChannel):
         self._left: Callable[[], None] | None = None
         self._tls = self._shaking = False
         self._turn: IDelayedCall | None = None
+        self._held = False  # nothing is read, as the client does not read
 
     @property
     def answering(self) -> bool:
@@ -133,6 +134,8 @@ class BoundedChannel(HTTPChannel):
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes of requests, of any cut."""
+        if self.transport.disconnecting and not self._refused:
+            return  # over TLS more may come: nobody would hear the answer
         if self._idle:
             if not self.site.draining and any(way(self, data) for way in self.site.short_ways):
                 return
@@ -148,6 +151,12 @@ class BoundedChannel(HTTPChannel):
             LineReceiver.dataReceived(self, data)
         except ValueError:  # a Content-Length of thousands of digits, say
             self.refuse(bad_request("The request cannot be read."))
+        self._rest()
+
+    def _rest(self) -> None:
+        """What was left of the bytes may have been an empty line, which is no request."""
+        if not (self._handlingRequest or self._refused or self._buffer or self.requests):
+            self._idle = True
 
     def lineReceived(self, line: bytes) -> None:
         """A line of a head; those after a refused one are heard out and dropped."""
@@ -194,6 +203,7 @@ class BoundedChannel(HTTPChannel):
         super().requestDone(request)
         if not self.persistent:
             self._handlingRequest = False
+        self._rest()
         self.site.settled()
 
     # ---- requests that come a short way
@@ -230,9 +240,12 @@ class BoundedChannel(HTTPChannel):
         self.setLineMode()
         if self.site.draining:
             self.loseConnection()
-        elif kept:
-            self._networkProducer.resumeProducing()
-            self.dataReceived(kept)
+        else:
+            if (kept or self._held) and not self._waitingForTransport:
+                self._held = False
+                self._networkProducer.resumeProducing()
+            if kept:
+                self.dataReceived(kept)
         self.site.settled()
 
     # ---- refusals
@@ -298,9 +311,14 @@ class BoundedChannel(HTTPChannel):
             self.refuse(Problem(408, "Request timeout", "The request did not arrive in time."))
 
     def pauseProducing(self) -> None:
-        """The client does not read its answers as fast as they come."""
+        """The client does not read its answers as fast as they come: it is not asked for more requests.
+
+        twisted.web would go on reading while it answers one, and again once it has.
+        """
         self._since = self._seconds()
         super().pauseProducing()
+        self._held = True
+        self._networkProducer.pauseProducing()
 
 
 def send(transport: Any, data: bytes) -> None:

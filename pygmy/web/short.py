@@ -34,7 +34,8 @@ _LONGEST = 4_096
 _MOST_HEADERS = 32
 _HEADS = 512  # heads that are remembered, taken apart
 _LINE = re.compile(rb"([A-Z]{3,6}) ((/[a-z]+)(?:/([A-Za-z0-9._~-]+))?(?:\?([!-\"$-~]*))?) HTTP/1\.1\Z")
-_HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([!-~](?:[ -~]*[!-~])?)?[ \t]*\Z")
+_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
+_VALUE = re.compile(rb"[ -~]*\Z")
 _HOST = re.compile(rb"[A-Za-z0-9.:\[\]_-]+\Z")
 # What changes how a request is read, or the connection itself.
 _SPECIAL = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"te", b"trailer"})
@@ -154,7 +155,7 @@ class ShortWay:
             return None
         method, uri, path, part, query = line.groups()
         serve, name = self._routes.get((method, path, part is not None), (None, ""))
-        headers = _headers(lines)
+        headers = None if serve is None else _headers(lines)
         length = None if headers is None else _length(headers)
         if serve is None or headers is None or length is None:
             return None
@@ -167,10 +168,10 @@ def _headers(lines: list[bytes]) -> Headers | None:
     """None where one is odd, or is about the connection."""
     headers = Headers()
     for line in lines:
-        found = _HEADER.match(line)
-        if found is None:
+        name, colon, rest = line.partition(b":")
+        value = rest.strip(b" \t")
+        if not colon or not _NAME.match(name) or not _VALUE.match(value):
             return None
-        name, value = found[1], found[2] or b""
         lowered = name.lower()
         if lowered in _SPECIAL or (lowered == b"connection" and value.lower() != b"keep-alive"):
             return None
