@@ -174,7 +174,7 @@ class FrontEnd(MultiService):
         if isinstance(message, Invalidate) and sender in self._catalogs:
             if self.cache is not None:
                 self.cache.invalidate(sender, message.keys)
-            for key in message.keys:
+            for key in (f"all that {sender} let",) if message.keys is None else message.keys:
                 log.info("invalidated {key}", key=key)
             self._links.tell((sender,), Invalidated(message.number))
         elif self._others is not None:
@@ -185,8 +185,10 @@ class FrontEnd(MultiService):
         return fail(Problem(404, "Not found", "A front end answers no calls."))
 
     def health(self) -> Health:
-        """Healthy while each tier has a replica that serves; epoch and redundancy are the tiers' least."""
-        self.heartbeats.want()
+        """Healthy while each tier has a replica that serves; epoch and redundancy are the tiers' least.
+
+        Asking for it wants nothing of the others: front ends and monitors ask all the time.
+        """
         state = RUNNING if self.heartbeats.settled else "INIT"
         missing = [tier.unreachable().detail for tier in self.tiers.values() if not tier.running()]
         serving = [name for tier in self.tiers.values() for name in tier.running()]
@@ -202,6 +204,7 @@ class FrontEnd(MultiService):
 
     def condition(self) -> ClusterBody:
         """What this front end sees of every node."""
+        self.heartbeats.want()
         self._neighbours.want()
         nodes = tuple(map(self._status, self._cluster.nodes))
         return ClusterBody(self._node.name, nodes, tiers=self.heartbeats.tier_statuses())

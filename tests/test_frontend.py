@@ -208,6 +208,32 @@ def test_an_invalidation_is_acknowledged_each_time_it_comes_and_also_without_a_c
     assert shop.backs["catalog-1"].acked == [42, 42]
 
 
+def test_a_catalog_may_take_back_all_that_it_let(shop: Shop) -> None:
+    for item in (1, 2, 3, 4):
+        shop.get(f"/books/{item}")
+    cache = shop.front.cache
+    assert cache is not None
+    assert cache.size("books") == 4
+    shop.tell("catalog-1", Invalidate(44, None))
+    assert cache.size("books") == 2
+    assert shop.lines("invalidated") == ["invalidated all that catalog-1 let"]
+    assert shop.backs["catalog-1"].acked == [44]
+    shop.tell("catalog-0", Invalidate(45, None))
+    assert cache.size("books") == 0
+
+
+def test_a_fill_under_way_is_not_stored_when_all_is_taken_back(shop: Shop) -> None:
+    pending: list[Deferred[Any]] = []
+    shop.all_answer(Fill, lambda _: pending.append(Deferred()) or pending[-1])  # type: ignore[func-returns-value]
+    asked = shop.get("/books/1")
+    shop.tell("catalog-1", Invalidate(46, None))
+    pending[0].callback(filled())
+    shop.settle()
+    assert asked.status == 200
+    assert shop.front.cache is not None
+    assert shop.front.cache.size("books") == 0
+
+
 def test_only_a_catalog_may_invalidate(shop: Shop) -> None:
     shop.tell("order-0", Invalidate(43, ("item 1",)))
     assert not shop.lines("invalidated")
@@ -627,7 +653,7 @@ def beats(shop: Shop, seconds: float) -> int:
     return len(shop.lines("heartbeat http://b:5003")) - before
 
 
-@pytest.mark.parametrize("path", ["/books/1", "/health", "/cluster", ""])
+@pytest.mark.parametrize("path", ["/books/1", "/cluster", ""])
 def test_heartbeats_become_rare_while_nobody_asks_for_anything_and_all_is_well(shop: Shop, path: str) -> None:
     """A store at rest costs next to nothing."""
     assert beats(shop, 29.5) == 29
@@ -639,6 +665,14 @@ def test_heartbeats_become_rare_while_nobody_asks_for_anything_and_all_is_well(s
         shop.backs["catalog-0"].up = False
         shop.advance(5.0)
     assert beats(shop, 20.0) == 20
+
+
+def test_whoever_asks_for_health_keeps_nobody_awake(shop: Shop) -> None:
+    """The other front ends do, each five seconds, and monitors do."""
+    beats(shop, 35.0)
+    for _ in range(10):
+        assert shop.get("/health").status == 200
+        assert beats(shop, 5.0) == 1
 
 
 def test_a_replica_that_syncs_is_asked_last(shop: Shop) -> None:
@@ -857,6 +891,9 @@ def test_the_short_way_ends_with_the_entry_and_counts_its_hits(shop: Shop) -> No
         request("/books?limit=0"),
         request("/books?limit=1&limit=2"),
         request("/books?colour=red"),
+        request("/books?topic=a;limit=5"),
+        request("/books?topic=%ff"),
+        request("/books?topic=" + "a" * 501),
         b"GET /books/1 HTTP/1.1\r\n\r\n",
     ],
 )

@@ -566,6 +566,28 @@ def test_a_commit_waits_for_a_silent_front_end_no_longer_than_its_lease(alone: R
     assert ledger.renew("front-0", read_session(alone)) is not None
 
 
+def test_what_is_not_there_is_not_let(alone: Rig) -> None:
+    """Strangers could have a catalog remember any number of such things."""
+    ledger = alone.ledgers["a"]
+    for number in range(3, 20):
+        assert now_of(ledger.read((number,), "front-0")).session is None
+        assert now_of(ledger.page(f"none {number}", 0, 9, "front-0")).session is None
+    assert now_of(ledger.read((1,), "front-0")).session is not None
+    assert now_of(ledger.page("t", 0, 9, "front-0")).session is not None
+    assert ledger.replica._core.sessions._holders["front-0"].keys == {"item 1", "topic t"}
+
+
+def test_all_that_was_let_is_called_back_without_naming_it(alone: Rig) -> None:
+    sessions = alone.ledgers["a"].replica._core.sessions
+    now_of(alone.ledgers["a"].read((1, 2), "front-0"))
+    numbers = sessions.invalidate(None, alone.clock.seconds())
+    alone.advance(0.3)
+    sent = [message for to, message in alone.mail["a"].sent if to == "front-0" and isinstance(message, Invalidate)]
+    assert {(message.number, message.keys) for message in sent} == {(number, None) for number in numbers}
+    alone.ledgers["a"].receive("front-0", Invalidated(sent[0].number))
+    assert (sessions.open_numbers(), sessions._holders["front-0"].keys) == (frozenset(), set())
+
+
 def read_session(rig: Rig) -> Any:
     return now_of(rig.ledgers["a"].read((1,), "front-0")).session
 

@@ -175,9 +175,12 @@ class Cache(Generic[WaiterT]):
         self._store(flight.thing, _Entry(answer.replica, answer.session, answer.stored))
         return served, left, True
 
-    def invalidate(self, replica: str, keys: tuple[str, ...]) -> None:
-        """Drop this replica's entries of these keys; fills of them under way, from any replica, are not stored."""
-        for key in keys:
+    def invalidate(self, replica: str, keys: tuple[str, ...] | None) -> None:
+        """Drop this replica's entries of these keys; fills of them under way, from any replica, are not stored.
+
+        `keys` None: of all keys.
+        """
+        for key in {*self._by_key, *self.flights.keys()} if keys is None else keys:
             self.flights.mark(key)
             for thing in tuple(self._by_key.get(key, ())):
                 if self._entries[thing.cache][thing].replica == replica:

@@ -78,6 +78,10 @@ class Flights(Generic[ThingT, WaiterT]):
         flight.sent = now
         flight._departed = next(self._order)
 
+    def keys(self) -> frozenset[str]:
+        """What the fills under way are of."""
+        return frozenset(self._by_key)
+
     def mark(self, key: str) -> None:
         """An invalidation of `key` arrived: fills under way are answered once, not stored, and joined no more."""
         for flight in self._by_key.get(key, ()):

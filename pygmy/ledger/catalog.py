@@ -28,7 +28,7 @@ class ReplicatedCatalog(Driver):
 
         def now() -> Read[Book | None]:
             rows = tuple(self._stock.shelves.book(item) for item in items)
-            return Read(rows, *self._let(holder, keys))
+            return Read(rows, *self._let(holder if any(rows) else "", keys))
 
         return self._when_readable(keys, now)
 
@@ -38,7 +38,7 @@ class ReplicatedCatalog(Driver):
 
         def now() -> Read[Book]:
             rows, more = self._stock.shelves.page(topic, after, limit)
-            return Read(tuple(rows), *self._let(holder, keys), more)
+            return Read(tuple(rows), *self._let(holder if rows else "", keys), more)
 
         return self._when_readable(keys, now)
 
@@ -58,4 +58,5 @@ class ReplicatedCatalog(Driver):
         return self._store.sales(after, until, chosen, limit)
 
     def _let(self, holder: str, keys: frozenset[str]) -> tuple[Session | None, float]:
+        """What is not there is not let: strangers may ask for any number of such things."""
         return self.replica.fill(holder, keys, self._now()) if holder else (None, 0.0)

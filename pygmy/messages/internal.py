@@ -20,10 +20,13 @@ Session = tuple[int, int]
 
 
 class Invalidate(Struct, frozen=True, tag="invalidate"):
-    """Drop these cache keys (`item 1`, `topic graduate school`, `books`) and answer with the same number."""
+    """Drop these cache keys (`item 1`, `topic graduate school`, `books`) and answer with the same number.
+
+    `keys` None: drop all that has come from this replica.
+    """
 
     number: int
-    keys: tuple[str, ...]
+    keys: tuple[str, ...] | None
 
 
 class Invalidated(Struct, frozen=True, tag="invalidated"):

@@ -22,7 +22,7 @@ class _Holder:
         self.keys: set[str] = set()
         self.expiry = NEVER
         self.number = 0
-        self.open: dict[int, frozenset[str]] = {}
+        self.open: dict[int, tuple[frozenset[str], Invalidate]] = {}
 
     def lapse(self) -> None:
         self.keys.clear()
@@ -77,22 +77,23 @@ class Sessions:
             self._last += 1
             self.sent += 1
             numbers.add(self._last)
-            holder.open[self._last] = touched
-            self._tell(name, Invalidate(self._last, tuple(sorted(touched))))
+            message = Invalidate(self._last, None if keys is None else tuple(sorted(touched)))
+            holder.open[self._last] = touched, message
+            self._tell(name, message)
         return frozenset(numbers)
 
     def invalidated(self, name: str, number: int) -> None:
         """The front end has dropped what this invalidation named."""
         holder = self._holder(name)
         if number in holder.open:
-            holder.keys -= holder.open.pop(number)
+            holder.keys -= holder.open.pop(number)[0]
 
     def tick(self, now: float) -> None:
         """Repeat the open invalidations, but for those whose front end's lease has lapsed."""
         self.lapse_expired(now)
         for name, holder in self._holders.items():
-            for number, keys in holder.open.items():
-                self._tell(name, Invalidate(number, tuple(sorted(keys))))
+            for _, message in holder.open.values():
+                self._tell(name, message)
 
     def lapse_expired(self, now: float) -> None:
         """Give up the invalidations whose front end's lease has lapsed."""

@@ -1,6 +1,8 @@
 """What reads the store through the front end: books, lists of them, and the cache's own handle."""
 
-from msgspec import Struct
+from typing import Annotated
+
+from msgspec import Meta, Struct
 from twisted.web.iweb import IRequest
 
 from pygmy.balancing.forwarding import line_of
@@ -15,7 +17,7 @@ from pygmy.web.requests import positive, query, request_id, write_bytes
 class BooksQuery(Struct, frozen=True, forbid_unknown_fields=True):
     """GET /books."""
 
-    topic: str | None = None
+    topic: Annotated[str, Meta(max_length=500)] | None = None
     limit: PageSize = 100
     after: After = 0
 
