@@ -27,7 +27,7 @@ from pygmy.messages.internal import (
     Orders,
     OrdersPage,
 )
-from pygmy.messages.operations import Order, Ordered, RecordOrder, Result, Sell, Sold
+from pygmy.messages.operations import Order, Ordered, RecordOrder, Result, Reused, Sell, Sold
 from pygmy.peers import Links
 from pygmy.reconciler import Reconciler, order_of
 from pygmy.routes.condition import cluster_body, health_body
@@ -134,7 +134,7 @@ class OrderServer(MultiService):
         result = reply.answer.result
         if isinstance(result.outcome, Sold):
             return result, result.outcome
-        if not reply.sure and not result.seq:
+        if not reply.sure and not result.seq and not isinstance(result.outcome, Reused):
             raise outcome_unknown("A catalog server did not answer in time.")
         raise refusal(result.outcome) or Problem(500, "Internal error", "The catalog's answer does not fit.")
 

@@ -6,7 +6,7 @@ that has its order, since both stand under one op_id.
 
 from collections.abc import Callable
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -55,19 +55,27 @@ class Reconciler(Ticking):
         self._busy = False
 
     async def _reconcile(self) -> None:
-        """One page of sales: write the orders that are missing, then move the mark behind them."""
+        """Page by page up to the newest sale that is old enough."""
+        while await self._page() and self._ledger.reconciles():
+            pass
+
+    async def _page(self) -> bool:
+        """Write the orders that are missing, then move the mark behind these sales; whether there may be more."""
         after = max(self._ledger.reconciled_upto(), self._looked_upto)
         body = Sales(after, self._wall() - GRACE_MS, PAGE)
         page = (await self._catalogs.forward(Errand("", "-", body), SalesPage)).answer
-        for sale in page.sales:
-            await self._look_at(sale)
+        orders = await gatherResults([self._ledger.find(sale.op_id) for sale in page.sales], consumeErrors=True)
+        for sale, order in zip(page.sales, orders, strict=True):
+            if order is None:
+                await self._order(sale)
         if page.sales:
             await self._ledger.execute(MarkReconciled(page.upto), f"r:{page.upto}")
         self._looked_upto = page.upto
+        return len(page.sales) >= PAGE
 
-    async def _look_at(self, sale: Sale) -> None:
+    async def _order(self, sale: Sale) -> None:
         sold = sale.result.outcome
-        if not isinstance(sold, Sold) or await self._ledger.find(sale.op_id) is not None:
+        if not isinstance(sold, Sold):
             return
         await self._ledger.execute(order_of(sold, sale.result, sale.basket), sale.op_id)
         log.info("reconciled the sale {op_id}: it had no order", op_id=sale.op_id)

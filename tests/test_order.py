@@ -392,6 +392,20 @@ def test_the_mark_moves_behind_the_sales_so_that_they_are_looked_at_once(tier: M
     assert tier.nodes["order-0"].driver.replica.log.head == before, "a quiet store writes nothing"
 
 
+def test_however_many_sales_there_are_they_are_gone_through_at_once(
+    tier: MemoryCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page a second would fall behind for as long as more are sold than a page takes."""
+    monkeypatch.setattr("pygmy.reconciler.PAGE", 2)
+    operation = {"type": "sell", "lines": [{"item": 1, "quantity": 1}]}
+    for number in range(9):
+        body = {"type": "execute", "op_id": f"c:k{number}", "operation": operation}
+        call = {"id": 1, "request_id": "r", "body": body}
+        assert tier.post("catalog-0", "/internal", {"sender": "order-0", "calls": [call]}, MEMBER).status == 200
+    tier.advance(2.1)
+    assert len(tier.rows("order-0")) == 9
+
+
 def test_one_server_reconciles_and_leaves_young_sales_alone(tier: MemoryCluster) -> None:
     assert [tier.nodes[name].driver.reconciles() for name in ORDERS] == [True, False]
     batches: dict[Version, list[str]] = {}  # an UPDATE may be repeated

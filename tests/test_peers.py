@@ -414,6 +414,22 @@ def test_an_answer_waits_for_what_is_owed_to_its_own_node_only():
     assert a.links["b"]._places == 0
 
 
+def test_a_rider_that_fails_takes_no_other_with_it(peer):
+    peer.internal._riders = lambda sender: [encode(Invalidated(number)) for number in (1, 2, 3)]
+    heard = []
+
+    def arrived(message):
+        heard.append(message.number)
+        if message.number == 1:
+            raise RuntimeError("boom")
+
+    to = link(peer, arrived=arrived)
+    to.send(Invalidated(9))
+    peer.flush()
+    peer.flush()
+    assert heard == [1, 2, 3]
+
+
 def test_a_node_whose_own_requests_do_not_get_through_is_not_heard_by_its_answers():
     """Nobody would remove it, and all writes would wait for its acknowledgements."""
     a, b = two_nodes("b")

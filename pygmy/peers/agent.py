@@ -204,7 +204,7 @@ class _Connection(Protocol):
         """The answer is complete: the next request first, or the reader might wish for a connection of its own."""
         response, self._response, self._chunks = self._response, None, None
         if rest or not self._keeps:
-            self.transport.loseConnection()
+            self.transport.abortConnection()
         else:
             self._idle(self)
         if response is not None:
@@ -258,12 +258,12 @@ class _Place:
             connection = self.connections.pop()
             if self._agent.seconds() - connection.since < IDLE_SECONDS:
                 return succeed(connection)
-            connection.transport.loseConnection()
+            connection.transport.abortConnection()
         return cast("Deferred[_Connection]", self._endpoint.connect(self._factory))
 
     def _idle(self, connection: _Connection) -> None:
         if len(self.connections) >= self._agent.width or self._agent.closed:
-            connection.transport.loseConnection()
+            connection.transport.abortConnection()
             return
         connection.since = self._agent.seconds()
         self.connections.append(connection)

@@ -268,7 +268,10 @@ class Link:
         except (msgspec.DecodeError, UnicodeDecodeError):
             raise LinkDown("garbled", sent=True) from None
         for message in messages:
-            self._arrived(message)
+            try:
+                self._arrived(message)
+            except Exception:
+                log.failure("a {kind} from {whom} failed", kind=type(message).__name__, whom=self._whom)
 
     def _ended(self, calls: Iterable[int], result: Failure | None) -> None:
         """Whatever has no answer now gets none."""

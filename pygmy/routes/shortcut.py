@@ -137,11 +137,16 @@ def _target(target: str) -> Thing | None:
     if path != "/books":
         return BookOf(int(path.removeprefix("/books/")))
     values: dict[str, str | int] = {}
+    if ";" in query:  # twisted.web takes it for another &
+        return None
     for part in query.split("&") if query else ():
         name, equals, value = part.partition("=")
         if not equals or not value or name in values or name not in ("topic", "limit", "after"):
             return None
-        values[name] = _value(name, value)
+        try:
+            values[name] = _value(name, value)
+        except UnicodeDecodeError:
+            return None
     try:
         asked = msgspec.convert(values, BooksQuery)
     except msgspec.ValidationError:
@@ -151,5 +156,5 @@ def _target(target: str) -> Thing | None:
 
 def _value(name: str, text: str) -> str | int:
     if name == "topic":
-        return unquote_plus(text)
+        return unquote_plus(text, errors="strict")
     return int(text) if re.fullmatch("0|[1-9][0-9]{0,17}", text) else text
