@@ -141,14 +141,14 @@ def test_all_that_waits_shares_one_transaction_and_is_answered_in_order(path: st
         step, changes = sell_step(seq)
         store.commit(seq, [step], changes).addCallback(lambda _, seq=seq: fired.append(seq))
         store.find(["op2"]).addCallback(lambda found, seq=seq: fired.append((seq, sorted(found[0]), found[1])))
-    assert (store.pending, store.oldest, len(threads.held)) == (5, 7.5, 1)
+    assert (store.pending, len(threads.held)) == (5, 1)
     threads.step()
     assert fired == [1]
     assert (store.pending, len(threads.held)) == (4, 1)
     threads.step()
     finds = [(seq, ["op2"] if seq > 1 else [], seq) for seq in range(1, 6)]
     assert fired == [1, finds[0], 2, finds[1], 3, finds[2], 4, finds[3], 5, finds[4]]
-    assert (store.pending, store.oldest, threads.held) == (0, None, [])
+    assert (store.pending, threads.held) == (0, [])
     assert groups == [1, 4]
 
 
@@ -260,7 +260,7 @@ def test_an_op_id_recorded_twice_breaks_the_store_and_writes_nothing_of_its_grou
             now_of(lost)
     with pytest.raises(StoreBroken, match="UNIQUE"):
         now_of(store.find(["op1"]))
-    assert (store.pending, store.oldest) == (0, None)
+    assert store.pending == 0
     boot = booted_after_failure(store, path)
     assert (boot.last, boot.rows) == ((sell_step(1)[0],), (book(count=99, seq=1),))
 

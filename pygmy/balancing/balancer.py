@@ -25,10 +25,6 @@ class Balancer:
         self._standing = dict.fromkeys(replicas, Standing.UNKNOWN)
         self._why = dict.fromkeys(replicas, "not asked yet")
 
-    def standing(self, replica: str) -> Standing:
-        """What is known of it now."""
-        return self._standing[replica]
-
     def is_running(self, replica: str) -> bool:
         """It serves."""
         return self._standing[replica] is Standing.RUNNING

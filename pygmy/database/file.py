@@ -39,11 +39,6 @@ class DatabaseFile:
         """How many writes are not durable yet."""
         return self._line.pending
 
-    @property
-    def oldest(self) -> float | None:
-        """Since when (by `now`) the oldest of them waits; None: there is none."""
-        return self._line.oldest
-
     def read(self, work: Callable[[sqlite3.Cursor], T]) -> Deferred[T]:
         """What `work` returns, once all that was asked before is durable."""
         return self._line.submit(work, writes=False)

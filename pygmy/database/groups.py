@@ -22,14 +22,13 @@ Observer = Callable[[int, float], None]
 
 
 class Job(Generic[T]):
-    """One piece of work on the file, in line since `since`."""
+    """One piece of work on the file."""
 
-    __slots__ = ("done", "since", "work", "writes")
+    __slots__ = ("done", "work", "writes")
 
-    def __init__(self, work: Work[T], writes: bool, since: float) -> None:
+    def __init__(self, work: Work[T], writes: bool) -> None:
         self.work = work
         self.writes = writes
-        self.since = since
         self.done: Deferred[T] = Deferred()
 
 
@@ -57,16 +56,11 @@ class GroupCommit:
         """How many writes are not durable yet."""
         return sum(job.writes for job in chain(self._under_way, self._waiting))
 
-    @property
-    def oldest(self) -> float | None:
-        """Since when the oldest of them waits, by the clock given; None: there is none."""
-        return next((job.since for job in chain(self._under_way, self._waiting) if job.writes), None)
-
     def submit(self, work: Work[T], *, writes: bool) -> Deferred[T]:
         """Put work in line; fires with what it returns, after COMMIT."""
         if self._refusal:
             return fail(StoreBroken(self._refusal))
-        job = Job(work, writes, self._now())
+        job = Job(work, writes)
         self._waiting.append(job)
         if not self._busy:
             self._busy = True

@@ -91,11 +91,6 @@ class Store:
         """How many writes are not durable yet."""
         return self._file.pending
 
-    @property
-    def oldest(self) -> float | None:
-        """Since when (by `now`) the oldest of them waits; None: there is none."""
-        return self._file.oldest
-
     def identity(self, seq: int = 0) -> Deferred[Identity]:
         """Whose file it is, with the hash of the batch `seq` (None: there is no such batch)."""
         return self._file.read(lambda cursor: _identity(cursor, seq))

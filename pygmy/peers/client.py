@@ -8,7 +8,7 @@ import msgspec
 from hyperlink import EncodedURL
 from treq.client import HTTPClient
 from treq.cookies import IndexableCookieJar
-from twisted.internet.defer import CancelledError, Deferred, TimeoutError, succeed
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.error import ConnectError, ConnectingCancelledError, ConnectionRefusedError, DNSLookupError
 from twisted.internet.interfaces import IConsumer, IDelayedCall, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
@@ -148,8 +148,6 @@ def link_down(failure: Failure) -> LinkDown:
         return LinkDown("timeout", sent=False)
     if isinstance(error, ConnectError | DNSLookupError):
         return LinkDown("unreachable", sent=False)
-    if isinstance(error, TimeoutError):
-        return LinkDown("timeout", sent=not isinstance(error.__cause__, ConnectingCancelledError))
     return LinkDown("lost", sent=True)
 
 

@@ -101,10 +101,10 @@ class Disk:
 
 
 class _Job:
-    __slots__ = ("done", "since", "work", "writes")
+    __slots__ = ("done", "work", "writes")
 
-    def __init__(self, work: Callable[[], Any], writes: bool, since: float) -> None:
-        self.work, self.writes, self.since = work, writes, since
+    def __init__(self, work: Callable[[], Any], writes: bool) -> None:
+        self.work, self.writes = work, writes
         self.done: Deferred[Any] = Deferred()
 
 
@@ -122,12 +122,8 @@ class Store:
     def pending(self) -> int:
         return sum(job.writes for job in self._under_way + self._waiting)
 
-    @property
-    def oldest(self) -> float | None:
-        return next((job.since for job in self._under_way + self._waiting if job.writes), None)
-
     def _submit(self, work: Callable[[], Any], writes: bool) -> Deferred[Any]:
-        job = _Job(work, writes, self._clock.seconds())
+        job = _Job(work, writes)
         self._waiting.append(job)
         if not self._under_way:
             self._begin()
