@@ -117,5 +117,5 @@ class Core:
         return self.leases.left(self.peers(), self.now)
 
     def stalled(self) -> bool:
-        """True if a commit has waited so long for the disk (or for front ends) that this node must count as failed."""
+        """True if a commit waits for so long, for the disk or front ends, that this node must count as failed."""
         return any(self.now - since > self.timing.silence for since in self.stores.values())
