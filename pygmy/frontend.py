@@ -185,10 +185,8 @@ class FrontEnd(MultiService):
         return fail(Problem(404, "Not found", "A front end answers no calls."))
 
     def health(self) -> Health:
-        """Healthy while each tier has a replica that serves; epoch and redundancy are the tiers' least.
-
-        Asking for it wants nothing of the others: front ends and monitors ask all the time.
-        """
+        """Healthy while each tier has a replica that serves; epoch and redundancy are the tiers' least."""
+        self.heartbeats.want()
         state = RUNNING if self.heartbeats.settled else "INIT"
         missing = [tier.unreachable().detail for tier in self.tiers.values() if not tier.running()]
         serving = [name for tier in self.tiers.values() for name in tier.running()]
@@ -204,7 +202,6 @@ class FrontEnd(MultiService):
 
     def condition(self) -> ClusterBody:
         """What this front end sees of every node."""
-        self.heartbeats.want()
         self._neighbours.want()
         nodes = tuple(map(self._status, self._cluster.nodes))
         return ClusterBody(self._node.name, nodes, tiers=self.heartbeats.tier_statuses())

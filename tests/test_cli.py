@@ -690,3 +690,21 @@ def test_completion_prints_the_shells_script(shell: str) -> None:
     result = CliRunner().invoke(main, ["completion", shell])
     assert result.exit_code == 0
     assert "_PYGMY_COMPLETE" in result.stdout
+
+
+def test_an_empty_key_is_none(pygmy: Callable[..., Result], store: CannedStore) -> None:
+    """It would be a variable of a script that was never set, and the purchase would be made anew each time."""
+    result = pygmy("buy", "1", "--key", "")
+    assert (result.exit_code, store.seen) == (2, [])
+    assert "expected 1 to 255 visible ASCII characters" in result.stderr
+
+
+def test_ctrl_c_before_a_command_has_begun_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A script would take an audit that ends with 1 for one that has found the data broken."""
+
+    def interrupted(self: object, name: str) -> object:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pygmy.cli.commands.Commands.__getitem__", interrupted)
+    monkeypatch.setattr("pygmy.cli.commands.Commands.get", interrupted)
+    assert CliRunner().invoke(main, ["audit", "."]).exit_code == 130

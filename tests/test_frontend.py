@@ -653,7 +653,7 @@ def beats(shop: Shop, seconds: float) -> int:
     return len(shop.lines("heartbeat http://b:5003")) - before
 
 
-@pytest.mark.parametrize("path", ["/books/1", "/cluster", ""])
+@pytest.mark.parametrize("path", ["/books/1", "/health", "/cluster", ""])
 def test_heartbeats_become_rare_while_nobody_asks_for_anything_and_all_is_well(shop: Shop, path: str) -> None:
     """A store at rest costs next to nothing."""
     assert beats(shop, 29.5) == 29
@@ -665,14 +665,6 @@ def test_heartbeats_become_rare_while_nobody_asks_for_anything_and_all_is_well(s
         shop.backs["catalog-0"].up = False
         shop.advance(5.0)
     assert beats(shop, 20.0) == 20
-
-
-def test_whoever_asks_for_health_keeps_nobody_awake(shop: Shop) -> None:
-    """The other front ends do, each five seconds, and monitors do."""
-    beats(shop, 35.0)
-    for _ in range(10):
-        assert shop.get("/health").status == 200
-        assert beats(shop, 5.0) == 1
 
 
 def test_a_replica_that_syncs_is_asked_last(shop: Shop) -> None:

@@ -11,8 +11,8 @@ import click
 import msgspec
 
 from pygmy.cli.calling import Settings
+from pygmy.cli.failures import INTERRUPTED
 from pygmy.cli.options import settings_of
-from pygmy.cli.reacting import INTERRUPTED
 from pygmy.cli.terminal import movable, paint, printable, say, table, tell
 from pygmy.cli.visiting import is_named, store_of
 

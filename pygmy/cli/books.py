@@ -21,11 +21,17 @@ BOOK = click.IntRange(min=1)
 MOST_MONEY = 1_000_000
 
 
+def _key(ctx: click.Context, param: click.Parameter, value: str | None) -> str:
+    """ "": a new one. An empty one is none: in a script it may be a variable that was never set."""
+    if value == "":
+        raise click.BadParameter("expected 1 to 255 visible ASCII characters.")
+    return value or ""
+
+
 def key_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """--key, for every command that changes something."""
-    return click.option(
-        "--key", default="", help="Repeat an earlier attempt safely: the same key takes effect once."
-    )(command)
+    said = "Repeat an earlier attempt safely: the same key takes effect once."
+    return click.option("--key", callback=_key, help=said)(command)
 
 
 @click.command()

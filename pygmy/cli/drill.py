@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pygmy.cli.calling import Settings as CallSettings
+from pygmy.cli.failures import INTERRUPTED
 from pygmy.cli.options import settings_of
-from pygmy.cli.reacting import INTERRUPTED
 from pygmy.cli.seconds import Seconds
 from pygmy.cli.terminal import movable, paint, printable, say, tell
 from pygmy.cli.visiting import forewarn, is_named, possible, store_of, token_for

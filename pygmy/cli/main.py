@@ -7,12 +7,24 @@ import click
 import pygmy
 from pygmy.cli.calling import Settings
 from pygmy.cli.commands import Commands
+from pygmy.cli.failures import INTERRUPTED
 from pygmy.cli.options import given, options_of
 from pygmy.settings import for_command
 from pygmy.settings.table import PYGMY
 
 
-@click.group(commands=Commands(), context_settings={"help_option_names": ["-h", "--help"]})
+class Interruptible(click.Group):
+    """Ctrl-C before a command has begun to ask for anything is no failure, which click would take it for."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """As any group's."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise click.exceptions.Exit(INTERRUPTED) from None
+
+
+@click.group(cls=Interruptible, commands=Commands(), context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(pygmy.__version__, prog_name="pygmy")
 @options_of(PYGMY)
 @click.option("--json", "as_json", is_flag=True, help="Print the server's JSON.")
@@ -29,7 +41,9 @@ def main(ctx: click.Context, /, as_json: bool, **options: Any) -> None:
     pygmy drill                   pull the plug on a store of its own, and look
     pygmy trace 1                 the way of an order through all nodes
 
-    Exit codes: 0 done, 2 usage, 3 not found, 4 out of stock, 69 store unavailable, 75 outcome unknown.
+    \b
+    Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 out of stock,
+    69 store unavailable, 75 outcome unknown, 130 interrupted.
     """
     settings = ctx.ensure_object(Settings)
     settings.json, settings.flags = as_json, given(for_command(PYGMY), options)

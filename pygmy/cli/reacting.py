@@ -7,8 +7,9 @@ import click
 from twisted.internet import task
 from twisted.internet.defer import CancelledError, Deferred
 
+from pygmy.cli.failures import INTERRUPTED
+
 T = TypeVar("T")
-INTERRUPTED = 130
 
 
 def react(main: Callable[[Any], Coroutine[Any, Any, T]]) -> T:

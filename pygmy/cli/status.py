@@ -5,10 +5,9 @@ import msgspec
 
 from pygmy.cli.calling import Settings, call
 from pygmy.cli.client import Reply, StoreClient
-from pygmy.cli.failures import UNAVAILABLE
+from pygmy.cli.failures import INTERRUPTED, UNAVAILABLE
 from pygmy.cli.options import settings_of
 from pygmy.cli.overview import is_open, overview
-from pygmy.cli.reacting import INTERRUPTED
 from pygmy.cli.seconds import Seconds
 from pygmy.cli.terminal import say
 from pygmy.cli.watching import watch

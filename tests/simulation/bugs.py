@@ -515,8 +515,8 @@ def no_reconciler() -> list[Any]:
 
 @bug("the reconciler writes orders under keys of its own")
 def reconciler_own_key() -> list[Any]:
-    async def look_at(original: Any, self: Reconciler, sale: Any) -> None:
+    async def order(original: Any, self: Reconciler, sale: Any) -> None:
         sold = sale.result.outcome
         await self._ledger.execute(order_of(sold, sale.result, sale.basket), f"x:{sale.op_id}")
 
-    return [around(Reconciler, "_look_at", look_at)]
+    return [around(Reconciler, "_order", order)]
