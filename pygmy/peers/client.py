@@ -106,7 +106,9 @@ class _Body(Protocol):
         self.done: Deferred[None] = Deferred(lambda _: self._abandon())
 
     def _abandon(self) -> None:
-        cast(Any, self.transport).abortConnection()  # over TLS, to lose it waits for a peer that may have gone
+        transport = cast(Any, self.transport)
+        # Over TLS, to lose it waits for a peer that may have gone; twisted.web's own agent offers nothing else.
+        getattr(transport, "abortConnection", transport.loseConnection)()
 
     def dataReceived(self, data: bytes) -> None:
         """A part of the body; once one is bad, or the reader has gone, the rest is of no use."""
