@@ -42,6 +42,27 @@ def test_a_line_has_time_level_request_id_and_message() -> None:
     ]
 
 
+def test_what_is_logged_in_the_midst_of_logging_waits_for_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a Deferred's failure that nobody took is, whenever it is collected."""
+    path = tmp_path / "log"
+    log, _, _ = started(path)
+    write = os.write
+
+    def collecting(descriptor: int, data: Any) -> int:
+        monkeypatch.setattr("os.write", write)
+        log.critical("collected")
+        return write(descriptor, data)
+
+    monkeypatch.setattr("os.write", collecting)
+    thread = Thread(target=log.warn, args=("one",), daemon=True)
+    thread.start()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert [line.rpartition(" ")[2] for line in path.read_text().splitlines()] == ["one", "collected"]
+
+
 def test_info_waits_for_the_next_flush_and_a_warning_takes_all_along_at_once(tmp_path: Path) -> None:
     path = tmp_path / "catalog.log"
     log, observer, clock = started(path)

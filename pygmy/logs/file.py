@@ -5,7 +5,7 @@ import os
 from contextlib import suppress
 from itertools import pairwise
 from stat import S_ISREG
-from threading import Lock, get_ident
+from threading import RLock, get_ident
 from typing import Any
 
 from msgspec import Struct
@@ -55,7 +55,9 @@ class LogFile(Service):
         self._torn = False  # the file ends within a line
         self._descriptor: int | None = None
         self._room = math.inf  # bytes that the open file may still take
-        self._lock = Lock()
+        # A collection may come in the midst of anything, and what it finds (a failure that nobody took) is logged.
+        self._lock = RLock()
+        self._writing = False
         self._reactor = reactor
         self._thread = 0
         self._asked = False  # a flush is to come
@@ -121,14 +123,22 @@ class LogFile(Service):
     def flush(self) -> None:
         """Hand what is buffered to the operating system."""
         with self._lock:
-            if not self._lines:
-                return
-            lines, self._lines, self._size = self._lines, [], 0
-            if self._write("".join(lines).encode("utf-8", "backslashreplace")):
-                self._dropped = 0
-                self._torn = False
-            else:
-                self._dropped += len(lines)
+            if self._writing:
+                return  # what has come meanwhile is written next
+            self._writing = True
+            try:
+                while self._lines:
+                    self._flush_lines()
+            finally:
+                self._writing = False
+
+    def _flush_lines(self) -> None:
+        lines, self._lines, self._size = self._lines, [], 0
+        if self._write("".join(lines).encode("utf-8", "backslashreplace")):
+            self._dropped = 0
+            self._torn = False
+        else:
+            self._dropped += len(lines)
 
     def _write(self, data: bytes) -> bool:
         try:
