@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 
-from twisted.internet.defer import Deferred, FirstError, gatherResults
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from pygmy.errors import Problem, unavailable
+from pygmy.gathering import results_of
 from pygmy.ledger.seam import CatalogLedger
-from pygmy.messages.operations import Opened, OpenStock, Result, Reused
+from pygmy.messages.operations import Opened, OpenStock, Reused
 from pygmy.opened import Opening, together
 from pygmy.ticking import Ticking
 
@@ -62,7 +63,7 @@ class Opener(Ticking):
             if numbers[0] == 1 and await self._has_part(len(operations) - 1):
                 break
             asked = [self._ledger.execute(operations[number], f"open:{number}") for number in numbers]
-            for result in await _all(asked):
+            for result in await results_of(asked):
                 if isinstance(result.outcome, Reused):
                     log.warn("this catalog was opened with other books than this node was given")
                     return False
@@ -85,11 +86,3 @@ class Opener(Ticking):
         if found is None and (why := self._ledger.condition().why):
             raise unavailable(why)  # this node cannot tell just now
         return found is not None
-
-
-async def _all(asked: list[Deferred[Result]]) -> list[Result]:
-    """The results of all, or the first failure."""
-    try:
-        return await gatherResults(asked, consumeErrors=True)
-    except FirstError as first:
-        first.subFailure.raiseException()

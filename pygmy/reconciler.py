@@ -6,13 +6,14 @@ that has its order, since both stand under one op_id.
 
 from collections.abc import Callable
 
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pygmy.balancing.forwarding import Errand, Forwarder
 from pygmy.errors import Problem
+from pygmy.gathering import results_of
 from pygmy.ledger.seam import OrderLedger
 from pygmy.messages.internal import Sale, Sales, SalesPage
 from pygmy.messages.operations import MarkReconciled, OrderLine, RecordOrder, Result, Sold
@@ -64,7 +65,7 @@ class Reconciler(Ticking):
         after = max(self._ledger.reconciled_upto(), self._looked_upto)
         body = Sales(after, self._wall() - GRACE_MS, PAGE)
         page = (await self._catalogs.forward(Errand("", "-", body), SalesPage)).answer
-        orders = await gatherResults([self._ledger.find(sale.op_id) for sale in page.sales], consumeErrors=True)
+        orders = await results_of([self._ledger.find(sale.op_id) for sale in page.sales])
         for sale, order in zip(page.sales, orders, strict=True):
             if order is None:
                 await self._order(sale)
