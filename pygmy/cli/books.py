@@ -22,7 +22,7 @@ MOST_MONEY = 1_000_000
 
 
 def _key(ctx: click.Context, param: click.Parameter, value: str | None) -> str:
-    """ "": a new one. An empty one is none: in a script it may be a variable that was never set."""
+    """The key, or "" for a new one. An empty one is refused: in a script it may be a variable that was never set."""
     if value == "":
         raise click.BadParameter("expected 1 to 255 visible ASCII characters.")
     return value or ""

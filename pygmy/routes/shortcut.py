@@ -136,20 +136,17 @@ def _target(target: str) -> Thing | None:
     path, _, query = target.partition("?")
     if path != "/books":
         return BookOf(int(path.removeprefix("/books/")))
-    values: dict[str, str | int] = {}
+    values: dict[str, str] = {}
     if ";" in query:  # twisted.web takes it for another &
         return None
     for part in query.split("&") if query else ():
         name, equals, value = part.partition("=")
         if not equals or not value or name in values or name not in ("topic", "limit", "after"):
             return None
-        try:
-            values[name] = _value(name, value)
-        except UnicodeDecodeError:
-            return None
+        values[name] = value
     try:
-        asked = msgspec.convert(values, BooksQuery)
-    except msgspec.ValidationError:
+        asked = msgspec.convert({name: _value(name, value) for name, value in values.items()}, BooksQuery)
+    except (UnicodeDecodeError, msgspec.ValidationError):
         return None
     return PageOf(asked.topic, asked.after, asked.limit)
 

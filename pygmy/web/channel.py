@@ -198,7 +198,6 @@ class BoundedChannel(HTTPChannel):
         self._turn = None
         if self.site.draining:
             self.persistent = False
-        self._idle = not self._buffer and not any(self._dataBuffer)
         self._since = self._seconds()
         super().requestDone(request)
         if not self.persistent:
