@@ -9,7 +9,7 @@ from pygmy.balancing.forwarding import line_of
 from pygmy.caching.cache import BookOf, Cache, PageOf
 from pygmy.caching.lookups import Asked, Lookups
 from pygmy.errors import no_such_book
-from pygmy.web.contract import After, BookBody, PageSize, SummaryBody
+from pygmy.web.contract import LONGEST_TEXT, After, BookBody, PageSize, SummaryBody
 from pygmy.web.openapi import Auth, Route
 from pygmy.web.requests import positive, query, request_id, write_bytes
 
@@ -17,7 +17,7 @@ from pygmy.web.requests import positive, query, request_id, write_bytes
 class BooksQuery(Struct, frozen=True, forbid_unknown_fields=True):
     """GET /books."""
 
-    topic: Annotated[str, Meta(max_length=500)] | None = None
+    topic: Annotated[str, Meta(max_length=LONGEST_TEXT)] | None = None
     limit: PageSize = 100
     after: After = 0
 

@@ -151,9 +151,9 @@ class BoundedChannel(HTTPChannel):
             LineReceiver.dataReceived(self, data)
         except ValueError:  # a Content-Length of thousands of digits, say
             self.refuse(bad_request("The request cannot be read."))
-        self._rest()
+        self._see_if_idle()
 
-    def _rest(self) -> None:
+    def _see_if_idle(self) -> None:
         """What was left of the bytes may have been an empty line, which is no request."""
         if not (self._handlingRequest or self._refused or self._buffer or self.requests):
             self._idle = True
@@ -202,7 +202,7 @@ class BoundedChannel(HTTPChannel):
         super().requestDone(request)
         if not self.persistent:
             self._handlingRequest = False
-        self._rest()
+        self._see_if_idle()
         self.site.settled()
 
     # ---- requests that come a short way

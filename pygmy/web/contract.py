@@ -13,7 +13,8 @@ from pygmy.web.numbers import Money
 BookId = Annotated[int, Meta(ge=1, le=2**53)]
 Quantity = Annotated[int, Meta(ge=1, le=1000)]
 # No control characters. `(?![\s\S])` is the end of the text, in Python as in JSON Schema: `$` lets a newline by.
-Text = Annotated[str, Meta(min_length=1, max_length=500, pattern=r"^[^\x00-\x1f\x7f-\x9f]*(?![\s\S])")]
+LONGEST_TEXT = 500
+Text = Annotated[str, Meta(min_length=1, max_length=LONGEST_TEXT, pattern=r"^[^\x00-\x1f\x7f-\x9f]*(?![\s\S])")]
 PageSize = Annotated[int, Meta(ge=1, le=1000)]
 After = Annotated[int, Meta(ge=0, le=2**53)]
 Count = Annotated[int, Meta(ge=0, le=MOST_COPIES)]
