@@ -5,22 +5,37 @@
 say() { printf '%s\n' "$*" >&2; }
 fail() { say "$*"; exit 1; }
 
-# The first Python of this machine that is new enough.
+# What a Python says that Pygmy can be installed with: whether it is known to be built with optimisation.
+if_fit='
+import sys
+if sys.version_info < (3, 11):
+    sys.exit(1)
+import ensurepip, sysconfig, venv
+print("--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or ""))
+'
+
+# The first fit Python of this machine. One of a version manager's gives way to the system's: without optimisation,
+# which these have to be told of and distributions see to in their own way, a store sells a sixth less.
 find_python() {
-    local candidate
-    for candidate in python3 python3.13 python3.12 python3.11 python3.14; do
-        if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then
-            command -v "$candidate"
-            return
+    local candidate optimised found=
+    for candidate in python3 python3.13 python3.12 python3.11 python3.14 /usr/bin/python3; do
+        optimised=$("$candidate" -c "$if_fit" 2>/dev/null) || continue
+        if [ -z "$found" ] || [ "$optimised" = True ] || [ "$candidate" = /usr/bin/python3 ]; then
+            found=$(command -v "$candidate")
         fi
+        if [ "$optimised" = True ]; then break; fi
     done
-    say "Pygmy needs Python 3.11 or newer; here is $(python3 --version 2>/dev/null || echo "no python3")."
-    fail "Install one (Debian, Ubuntu: apt install python3.11 python3.11-venv) and run this again."
+    if [ -n "$found" ]; then
+        printf '%s\n' "$found"
+        return
+    fi
+    say "Pygmy needs Python 3.11 or newer, with its venv module; here is $(python3 --version 2>/dev/null || echo "no python3")."
+    fail "Install it (Debian, Ubuntu: apt install python3 python3-venv) and run this again."
 }
 
 # What an environment is made from; any change makes a new one.
 stamp_of() {
-    { "$1" --version; printf '%s\n' "$root"; cat "$root/pyproject.toml"; } | cksum
+    { "$1/bin/python" --version; printf '%s\n' "$root"; cat "$root/pyproject.toml"; } | cksum
 }
 
 # Runs a command in silence; shows what it said if it fails.
@@ -38,17 +53,14 @@ quietly() {
 
 # A step is done when its stamp file says so: what was interrupted halfway is done again.
 make_environment() {
-    local directory=$1 extra=${2:-} python stamp
-    python=$(find_python) || exit 1
-    stamp=$(stamp_of "$python")
-    if [ ! -x "$directory/bin/python" ] || [ "$(cat "$directory/made-from" 2>/dev/null)" != "$stamp" ]; then
-        "$python" -c 'import venv, ensurepip' 2>/dev/null ||
-            fail "$python has no venv module, which Pygmy is installed with (Debian, Ubuntu: apt install python3-venv)."
-        say "Setting up $directory (once) ..."
+    local directory=$1 extra=${2:-} python
+    if [ ! -x "$directory/bin/python" ] || [ "$(cat "$directory/made-from" 2>/dev/null)" != "$(stamp_of "$directory")" ]; then
+        python=$(find_python) || exit 1
+        say "Setting up $directory with $python (once) ..."
         rm -rf "$directory"
         quietly "$python" -m venv "$directory"
         install_project "$directory" "$root"
-        printf '%s\n' "$stamp" >"$directory/made-from"
+        stamp_of "$directory" >"$directory/made-from"
     fi
     if [ -n "$extra" ] && [ ! -e "$directory/has-$extra" ]; then
         say "Adding what the $extra tools need ..."
