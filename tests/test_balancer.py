@@ -59,20 +59,20 @@ def test_with_all_replicas_down_it_refuses_at_once_instead_of_spinning() -> None
 
 def test_tiers_do_not_share_a_turn() -> None:
     catalog, order = Balancer("catalog", ("a", "b")), Balancer("order", ("a", "b"))
-    # One buy takes one turn of each: with one index for both, every buy would meet the same order server.
+    # With one index for both, who reads an order after a book would always meet the same order server.
     first = [(catalog.candidates()[0], order.candidates()[0]) for _ in range(2)]
     catalog.candidates()
     assert first == [("a", "a"), ("b", "b")]
     assert (catalog.candidates()[0], order.candidates()[0]) == ("b", "a")
 
 
-def test_what_is_steady_goes_to_the_first_that_serves_and_takes_nobodys_turn() -> None:
+def test_a_write_goes_to_the_first_that_serves_and_takes_nobodys_turn() -> None:
     turns = balancer(*ABC)
     assert turns.candidates() == ("a", "b", "c")
-    assert [turns.candidates(steady=True) for _ in range(3)] == [("a", "b", "c")] * 3
+    assert [turns.candidates(write=True) for _ in range(3)] == [("a", "b", "c")] * 3
     assert turns.candidates() == ("b", "c", "a")
     turns.down("a", "refused")
-    assert turns.candidates(steady=True) == ("b", "c")
+    assert turns.candidates(write=True) == ("b", "c")
 
 
 def test_those_that_sync_or_let_a_request_go_unanswered_come_last() -> None:

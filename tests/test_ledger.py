@@ -317,16 +317,6 @@ def test_a_store_that_is_closed_while_the_node_learns_breaks_nothing(
     assert not rig.failed
 
 
-def test_the_primary_copy_comes_before_the_operation_that_is_expected(pair: Rig) -> None:
-    assert not pair.ledgers["b"].replica._ownership.mine
-    pair.ledgers["b"].expect()
-    pair.advance(0.1)
-    assert pair.ledgers["b"].replica._ownership.mine
-    told = Told(pair.ledgers["b"].execute(ONE, "k"))
-    pair.advance(0.1)
-    assert isinstance(told.results[0].outcome, Sold)
-
-
 def test_a_look_up_that_was_too_early_is_made_again(rigs: Callable[..., Rig]) -> None:
     """It found nothing; before it was told, the operation came in by another try and left memory again."""
     rig = rigs(timing=Timing(window=2))

@@ -84,21 +84,6 @@ def test_all_sales_go_to_one_catalog_and_find_the_primary_copy_there(tier: Memor
     assert moves() == before
 
 
-def test_an_order_server_asks_for_the_primary_copy_with_the_sale_unless_others_are_under_way(
-    tier: MemoryCluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    driver = tier.nodes["order-1"].driver
-    asked: list[int] = []
-    monkeypatch.setattr(driver, "expect", lambda: asked.append(1))
-    assert buy(tier, "order-1", 1, "k").status == 200
-    assert len(asked) == 1
-    headers = [{**MEMBER, "Idempotency-Key": f"at-once-{n}"} for n in range(5)]
-    under_way = [tier.start_request("order-1", "POST", "/books/1", {}, header) for header in headers]
-    tier.until(lambda: all(map(answered, under_way)), "5 answers")
-    assert [answer_of(one).status for one in under_way] == [200] * 5
-    assert len(asked) == 2
-
-
 def test_order_ids_have_no_gaps_whichever_server_takes_the_buy(tier: MemoryCluster) -> None:
     ids = [buy(tier, ORDERS[n % 2], 1, f"k{n}").json["OrderId"] for n in range(8)]
     assert ids == list(range(1, 9))

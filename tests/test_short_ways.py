@@ -8,15 +8,16 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 
 from pygmy.errors import Problem
 from pygmy.messages.internal import Answer, Call, Envelope, Invalidated, List, Listed
-from pygmy.web.app import make_app, root_resource, shield
+from pygmy.web.app import make_app, root_resource
 from pygmy.web.auth import Secrets
 from pygmy.web.contract import BuyBody
 from pygmy.web.internal import Internal
@@ -38,6 +39,7 @@ class Server:
         self.clock = Clock()
         self.metrics = Metrics("frontend", "frontend-0")
         self.waiting: list[Deferred[int]] = []
+        self.ends: list[Any] = []  # what each of them came to
         self.received: list[Any] = []
         self.calls: dict[int, Deferred[Any]] = {}
         self.riders: Any = []
@@ -50,6 +52,7 @@ class Server:
             self.route("GET", "/admin", lambda r: write_json(r, 200, 1), auth=Auth.ADMIN),
             self.route("GET", "/crash", self.crash),
             self.route("GET", "/later", self.later),
+            self.route("POST", "/later", self.later),
         ]
         self.internal = Internal(
             secrets, self.clock, lambda sender, one: self.received.append((sender, one)), self.answer,
@@ -91,7 +94,12 @@ class Server:
 
     async def later(self, request: Any) -> bytes:
         self.waiting.append(Deferred())
-        return write_json(request, 200, await shield(self.waiting[-1], request))
+        try:
+            self.ends.append(await self.waiting[-1])
+        except (CancelledError, RuntimeError) as error:
+            self.ends.append(type(error))
+            raise
+        return write_json(request, 200, self.ends[-1])
 
     def answer(self, sender: str, call: Call) -> Deferred[Any]:
         self.calls[call.id] = Deferred()
@@ -288,14 +296,21 @@ def test_an_empty_line_between_requests_is_no_request(before: bytes) -> None:
     assert b" 408 " not in connection.transport.value()
 
 
-def test_a_client_that_leaves_does_not_cancel_the_work_and_is_told_nothing() -> None:
-    server = Server()
-    connection = server.connect()
-    connection.say(get(b"/later"))
-    connection.leave()
-    server.waiting[0].callback(5)
-    assert connection.say() == b""
-    assert 'status="499"' in server.metrics.render().decode()
+@pytest.mark.parametrize("short", [True, False])
+def test_what_a_client_that_leaves_wanted_done_is_done_and_what_it_wanted_to_know_is_not(short: bool) -> None:
+    server = Server(short)
+    connections = [server.connect() for _ in range(3)]
+    for connection, method in zip(connections, (b"POST", b"POST", b"GET"), strict=True):
+        connection.say(get(b"/later", method=method))
+        connection.leave()
+    assert server.ends == [CancelledError]
+    with capturedLogs() as logged:
+        server.waiting[0].callback(5)
+        server.waiting[1].errback(RuntimeError("swordfish"))
+    assert server.ends == [CancelledError, 5, RuntimeError]
+    assert ["swordfish" in str(event["log_failure"]) for event in logged] == [True]
+    assert [connection.say() for connection in connections] == [b""] * 3
+    assert 'status="499"} 2' in server.metrics.render().decode()
 
 
 def test_a_draining_site_answers_what_is_under_way_and_closes() -> None:

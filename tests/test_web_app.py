@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 
 from pygmy.errors import Problem, outcome_unknown, unavailable
 from pygmy.peers import http_client
-from pygmy.web.app import make_app, root_resource, shield
+from pygmy.web.app import make_app, root_resource
 from pygmy.web.auth import Secrets
 from pygmy.web.contract import BuyBody, ChangeBody
 from pygmy.web.ids import uuid7
@@ -345,27 +345,6 @@ def test_requests_are_counted_by_route_template_and_status(store):
     ]:
         assert f"pygmy_requests_total{{{labels}}} {count}" in text
     assert 'pygmy_request_seconds_count{route="/books/{item}"} 3.0' in text
-
-
-def test_a_client_that_leaves_cancels_its_handler_and_nothing_else(store, logged):
-    """What a handler shields goes on; a failure that nobody hears of is logged."""
-    cancelled = []
-    work = Deferred(lambda _: cancelled.append("work"))
-    waiter = shield(work)
-    waiter.addErrback(lambda failure: cancelled.append(failure.type))
-    waiter.cancel()
-    assert cancelled == [CancelledError]
-    work.errback(RuntimeError("late"))
-    assert any(event.get("log_failure") for event in logged)
-
-
-def test_a_shield_passes_results_and_failures_on():
-    work = Deferred()
-    got = []
-    shield(work).addCallback(got.append)
-    work.callback(5)
-    shield(fail(ValueError("x"))).addErrback(lambda failure: got.append(failure.type))
-    assert got == [5, ValueError]
 
 
 def test_uuid7_is_a_version_7_that_grows():

@@ -62,20 +62,21 @@ class Balancer:
         """It cannot be reached; it is left out until it is heard of again."""
         self._mark(replica, Standing.DOWN, why)
 
-    def candidates(self, routine: bool = False, steady: bool = False) -> tuple[str, ...]:
+    def candidates(self, routine: bool = False, write: bool = False) -> tuple[str, ...]:
         """Where to try one request: the replicas that serve, once each from this turn on, then the hopeful ones.
 
-        Nobody waits for a `routine` request. `steady`: not in turn, but in their order, and it is nobody's turn less.
+        Nobody waits for a `routine` request. Writes do not take turns: they go to the first that serves. There they
+        find the primary copy, which would else have to follow them, and each other, to go to the disk together.
         Raises a 503 Problem at once when none of them can be reached.
         """
         self.requests += not routine
-        turn = 0 if steady else self._turn
+        turn = 0 if write else self._turn
         ring = self._replicas[turn:] + self._replicas[:turn]
         running = [name for name in ring if self._standing[name] is Standing.RUNNING]
         hopeful = [name for name in ring if self._standing[name] in (Standing.SYNCING, Standing.UNKNOWN)]
         if not running and not hopeful:
             raise self.unreachable()
-        if not steady:
+        if not write:
             chosen = (running or hopeful)[0]
             self._turn = (self._replicas.index(chosen) + 1) % len(self._replicas)
         return (*running, *hopeful)

@@ -42,8 +42,6 @@ class Errand(Struct, frozen=True):
 
     `what` is how log lines call it (`GET /books/1`; "": it is routine, and not mentioned). `key`: a write's
     Idempotency-Key ("": a read, which may be repeated freely). `departing()` is called right before each try.
-    `steady`: it goes to the first replica that serves, and not to the next in turn. Writes of one tier that all go to
-    one replica find the primary copy there, and go to its disk together.
     """
 
     what: str
@@ -51,7 +49,6 @@ class Errand(Struct, frozen=True):
     body: CallBody
     key: str = ""
     departing: Callable[[], None] = lambda: None
-    steady: bool = False
 
 
 class Reply(Struct, Generic[AnswerT], frozen=True):
@@ -78,8 +75,8 @@ def line_of(request: IRequest) -> str:
 class Forwards(Protocol):
     """Whatever gets an errand answered: a tier (`Forwarder`), or the server itself (`Local`)."""
 
-    def forward(self, errand: Errand, expected: type[AnswerT]) -> "Deferred[Reply[AnswerT]]":
-        """The answer, which is an `expected`; or a Problem."""
+    async def forward(self, errand: Errand, expected: type[AnswerT]) -> Reply[AnswerT]:
+        """The answer, which is an `expected`; or a Problem. What is cancelled may have been done all the same."""
 
 
 class Gate:
@@ -144,14 +141,8 @@ class Forwarder:
         self.now = now
         self.patience = patience
 
-    def forward(self, errand: Errand, expected: type[AnswerT]) -> "Deferred[Reply[AnswerT]]":
-        """The tier's answer. Fails with a Problem: the tier's own refusal, or a 503 of this front end's.
-
-        A write goes on when whoever asked for it goes away: shield it.
-        """
-        return Deferred.fromCoroutine(self._forward(errand, expected))
-
-    async def _forward(self, errand: Errand, expected: type[AnswerT]) -> Reply[AnswerT]:
+    async def forward(self, errand: Errand, expected: type[AnswerT]) -> Reply[AnswerT]:
+        """The tier's answer. Fails with a Problem: the tier's own refusal, or a 503 of this front end's."""
         self.gate.enter()
         try:
             return await _Journey(self, errand, expected).run()
@@ -186,7 +177,7 @@ class _Journey(Generic[AnswerT]):
     async def _round(self) -> Reply[AnswerT] | None:
         """One try at each candidate; None when none of them settled it."""
         try:
-            names = self._f.tier.candidates(routine=not self._errand.what, steady=self._errand.steady)
+            names = self._f.tier.candidates(routine=not self._errand.what, write=bool(self._errand.key))
         except Problem as problem:
             raise self._failed(problem) from None
         for place, name in enumerate(names):

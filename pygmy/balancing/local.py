@@ -1,12 +1,10 @@
 """Calls to the very server that a request came to, in the form in which a front end makes them to another."""
 
-from typing import Any, TypeVar, cast
-
-from twisted.internet.defer import Deferred
+from typing import TypeVar
 
 from pygmy.balancing.forwarding import Errand, Reply
 from pygmy.errors import Problem
-from pygmy.messages.internal import AnswerBody, Call
+from pygmy.messages.internal import Call
 from pygmy.web.internal import Answerer
 
 AnswerT = TypeVar("AnswerT")
@@ -19,14 +17,10 @@ class Local:
         self._name = name
         self._answer = answer
 
-    def forward(self, errand: Errand, expected: type[AnswerT]) -> "Deferred[Reply[AnswerT]]":
+    async def forward(self, errand: Errand, expected: type[AnswerT]) -> Reply[AnswerT]:
         """This server's answer."""
         errand.departing()
-
-        def replied(answer: AnswerBody) -> Reply[AnswerT]:
-            if not isinstance(answer, expected):
-                raise Problem(500, "Internal error", "The answer does not fit the call.")
-            return Reply(self._name, cast(AnswerT, answer))
-
-        answering: Deferred[Any] = self._answer(self._name, Call(0, errand.request_id, errand.body))
-        return answering.addCallback(replied)
+        answer: object = await self._answer(self._name, Call(0, errand.request_id, errand.body))
+        if not isinstance(answer, expected):
+            raise Problem(500, "Internal error", "The answer does not fit the call.")
+        return Reply(self._name, answer)

@@ -199,11 +199,6 @@ class Driver:
             return fail(overloaded("writes"))
         return self._asking.ask(op_id, operation)
 
-    def expect(self) -> None:
-        """Have the primary copy come here."""
-        if not self._closed:
-            self._input(self.replica.expect)
-
     def find(self, op_id: str) -> Deferred[Result | None]:
         """The committed result under this op_id, if it is known here."""
         if self._closed:

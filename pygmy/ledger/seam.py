@@ -89,9 +89,6 @@ class Ledger(Protocol):
         that it may have taken effect; any other, that it has not been accepted here.
         """
 
-    def expect(self) -> None:
-        """An operation will follow soon: what can be made ready for it beforehand, may be."""
-
     def find(self, op_id: str) -> Deferred[Result | None]:
         """The committed result under this op_id. None proves nothing: it may be under way."""
 

@@ -113,13 +113,6 @@ class Replica:
             self._writes.repeat()
         return self._drain()
 
-    def expect(self, now: float, wall: int) -> list[Effect]:
-        """An operation will be submitted soon: ask for the primary copy (P2) where nothing else moves it."""
-        core = self._at(now, wall)
-        if core.mode == "RUNNING" and not self._ownership.mine and self._writes.idle:
-            self._ownership.ask()
-        return self._drain()
-
     def receive(
         self, sender: str, message: ReplicaMessage | RegisterReply | Invalidated, now: float, wall: int
     ) -> list[Effect]:

@@ -6,7 +6,6 @@ from msgspec import Struct
 from twisted.internet.defer import Deferred
 from twisted.web.iweb import IRequest
 
-from pygmy.web.app import shield
 from pygmy.web.openapi import Auth, Route
 from pygmy.web.requests import read_json, write_json
 
@@ -53,7 +52,7 @@ def forcing_routes(
 
     async def forced(request: IRequest) -> bytes:
         body = read_json(request, ForceBody)
-        epoch: int = await shield(force((body.epoch, body.gen)), request)
+        epoch = await force((body.epoch, body.gen))
         return write_json(request, 200, ForcedBody(view().node, epoch))
 
     return (

@@ -3,7 +3,6 @@
 from typing import Annotated, TypeVar
 
 from msgspec import Meta, Struct
-from twisted.internet.defer import Deferred
 from twisted.web.iweb import IRequest
 
 from pygmy.balancing.forwarding import Errand, Forwards, Reply, line_of, unknown_outcome
@@ -12,7 +11,6 @@ from pygmy.errors import Problem
 from pygmy.messages.internal import Bought, Buy, Execute, Executed, Orders, OrdersPage
 from pygmy.messages.operations import Line, Operation, RemoveBook, Removed, Reused, Shelved
 from pygmy.routes.outcomes import refusal
-from pygmy.web.app import shield
 from pygmy.web.contract import (
     After,
     AnyOrderBody,
@@ -72,7 +70,7 @@ class Writing:
 
     async def _bought(self, request: IRequest, lines: tuple[Line, ...], basket: bool) -> bytes:
         key = _key(request)
-        reply = await _write(request, self._order, _errand(request, Buy(op_id(key), lines, basket), key), Bought)
+        reply = await _write(self._order, _errand(request, Buy(op_id(key), lines, basket), key), Bought)
         order = reply.answer.order
         headers = {KEY: key, "Location": f"/orders/{order.order_id}"}
         return write_json(request, 200, order_body(order), headers)
@@ -121,8 +119,8 @@ class Writing:
         return write_bytes(request, 204, b"", {KEY: key})
 
     async def _executed(self, request: IRequest, operation: Operation, key: str, expected: type[AnswerT]) -> AnswerT:
-        errand = _errand(request, Execute(op_id(key), operation), key, steady=True)
-        reply = await _write(request, self._catalog, errand, Executed)
+        errand = _errand(request, Execute(op_id(key), operation), key)
+        reply = await _write(self._catalog, errand, Executed)
         result = reply.answer.result
         if isinstance(result.outcome, expected):
             return result.outcome
@@ -224,15 +222,14 @@ def _key(request: IRequest) -> str:
     return idempotency_key(request) or uuid7()
 
 
-def _errand(request: IRequest, body: Buy | Execute, key: str, steady: bool = False) -> Errand:
-    return Errand(line_of(request), request_id(request), body, key, steady=steady)
+def _errand(request: IRequest, body: Buy | Execute, key: str) -> Errand:
+    return Errand(line_of(request), request_id(request), body, key)
 
 
-async def _write(request: IRequest, tier: Forwards, errand: Errand, expected: type[AnswerT]) -> Reply[AnswerT]:
-    """Forward a write, whether or not its client stays to hear; errors name the key as answers do."""
-    work: Deferred[Reply[AnswerT]] = tier.forward(errand, expected)
+async def _write(tier: Forwards, errand: Errand, expected: type[AnswerT]) -> Reply[AnswerT]:
+    """Forward a write; errors name the key as answers do."""
     try:
-        return await shield(work, request)
+        return await tier.forward(errand, expected)
     except Problem as problem:
         if problem.outcome_unknown and problem.extra.get("idempotency_key") != errand.key:
             raise unknown_outcome(errand.key, "a server behind this one does not know") from None

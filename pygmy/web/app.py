@@ -117,7 +117,10 @@ def _guarded(
             metrics.request(route.path, _method(request), _status(request), now() - started)
             return body
 
-        return maybeDeferred(call, request, parts).addCallbacks(answered, failed)
+        work = maybeDeferred(call, request, parts)
+        if route.method != "GET":
+            work = shield(work, request)
+        return work.addCallbacks(answered, failed)
 
     return serve
 
@@ -170,11 +173,11 @@ def root_resource(app: App, *, internal: Internal | None = None) -> IResource:
     return _Root(app, internal)
 
 
-def shield(work: "Deferred[T]", request: IRequest | None = None) -> "Deferred[T]":
+def shield(work: "Deferred[T]", request: IRequest) -> "Deferred[T]":
     """A Deferred with the result of `work` whose cancellation leaves `work` alone.
 
-    Klein cancels a handler when its client disconnects; a write under way goes on. If nobody is left to hear
-    of its failure, the failure is logged.
+    A handler is cancelled when its client disconnects; a write under way goes on. If nobody is left to hear of its
+    failure, the failure is logged.
     """
     waiter: Deferred[T] = Deferred()
 
@@ -186,7 +189,7 @@ def shield(work: "Deferred[T]", request: IRequest | None = None) -> "Deferred[T]
         if not waiter.called:
             waiter.errback(failure)
             return
-        rid = request_id(request) if request is not None else "-"
+        rid = request_id(request)
         if failure.check(Problem):
             log.info("after its client had gone: {problem}", problem=failure.value, rid=rid)
         else:

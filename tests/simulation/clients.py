@@ -197,7 +197,8 @@ class Clients:
         if isinstance(node, FrontEndProcess):
             writing = node.server._writing
             way = writing._order if isinstance(body, Buy) else writing._catalog
-            answer = way.forward(Errand("", "-", body, task.op_id), Bought if isinstance(body, Buy) else Executed)
+            expected = Bought if isinstance(body, Buy) else Executed
+            answer = Deferred.fromCoroutine(way.forward(Errand("", "-", body, task.op_id), expected))
         else:
             answer = node.answer("", Call(0, "-", body)).addCallback(lambda body: Reply(node.name, body))
         answer.addCallbacks(self._told_write, self._refused, callbackArgs=(task,), errbackArgs=(task,))

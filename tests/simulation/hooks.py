@@ -218,9 +218,9 @@ def _failure(self: Logger, format: str, failure: Any = None, *args: Any, **kwarg
         watch.world.violate(f"{self.namespace}: {format}: {text}")
 
 
-def _candidates(original: Any, self: Balancer, routine: bool = False, steady: bool = False) -> tuple[str, ...]:
+def _candidates(original: Any, self: Balancer, routine: bool = False, write: bool = False) -> tuple[str, ...]:
     """Where all writes went to one replica, the primary copy would hardly move: every other one goes in turn."""
-    return original(self, routine, steady and watch.world.random.random() < 0.5)
+    return original(self, routine, write and watch.world.random.random() < 0.5)
 
 
 @contextlib.contextmanager
