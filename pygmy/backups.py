@@ -9,13 +9,13 @@ from typing import Any, NamedTuple, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pygmy.database import StoreError
 from pygmy.database.backup import discard, seal, settle
 from pygmy.durable import make_durable
 from pygmy.errors import Problem, unavailable
+from pygmy.logs import Logger
 from pygmy.messages.operations import Tier
 from pygmy.routes.backup import BackupBody
 from pygmy.schedule import Schedule

@@ -7,7 +7,6 @@ from msgspec.structs import replace
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger
 from twisted.web.resource import IResource
 
 from pygmy.balancing.local import Local
@@ -15,6 +14,7 @@ from pygmy.caching.lookups import Lookups
 from pygmy.cluster import Cluster, Node
 from pygmy.errors import Problem, unavailable
 from pygmy.ledger.seam import CatalogLedger
+from pygmy.logs import Logger
 from pygmy.messages.internal import (
     AnswerBody,
     Call,

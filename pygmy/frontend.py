@@ -7,7 +7,6 @@ from treq.client import HTTPClient
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, fail, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger
 from twisted.web.resource import IResource
 
 from pygmy.balancing.balancer import Balancer
@@ -19,6 +18,7 @@ from pygmy.caching.renewals import Renewals
 from pygmy.clock import boottime
 from pygmy.cluster import Cluster, Node, Role
 from pygmy.errors import Problem
+from pygmy.logs import Logger
 from pygmy.messages.internal import AnswerBody, Call, Invalidate, Invalidated, OneWay
 from pygmy.peers import Links
 from pygmy.routes.reading import Reading

@@ -12,10 +12,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pygmy.database import Ballots, Boot, Identity, Store, Witness
+from pygmy.logs import Logger
 from pygmy.ticking import Ticking
 
 log = Logger()

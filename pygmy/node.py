@@ -11,7 +11,6 @@ from msgspec.structs import replace
 from twisted.application.service import IService, MultiService
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.threads import deferToThreadPool
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 
@@ -28,6 +27,7 @@ from pygmy.ledger.catalog import ReplicatedCatalog
 from pygmy.ledger.driver import Driver, Place
 from pygmy.ledger.orders import ReplicatedOrders
 from pygmy.listening import Listening
+from pygmy.logs import Logger
 from pygmy.messages.internal import OneWay
 from pygmy.messages.operations import TIERS
 from pygmy.opened import Opening, opening_of

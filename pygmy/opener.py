@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger
 
 from pygmy.errors import Problem, unavailable
 from pygmy.gathering import results_of
 from pygmy.ledger.seam import CatalogLedger
+from pygmy.logs import Logger
 from pygmy.messages.operations import Opened, OpenStock, Reused
 from pygmy.opened import Opening, together
 from pygmy.ticking import Ticking

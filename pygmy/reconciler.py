@@ -8,13 +8,13 @@ from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pygmy.balancing.forwarding import Errand, Forwarder
 from pygmy.errors import Problem
 from pygmy.gathering import results_of
 from pygmy.ledger.seam import OrderLedger
+from pygmy.logs import Logger
 from pygmy.messages.internal import Sale, Sales, SalesPage
 from pygmy.messages.operations import MarkReconciled, OrderLine, RecordOrder, Result, Sold
 from pygmy.ticking import Ticking

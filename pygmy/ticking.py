@@ -6,7 +6,8 @@ from typing import Any
 from twisted.application.service import Service
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
-from twisted.logger import Logger
+
+from pygmy.logs import Logger
 
 log = Logger()
 

@@ -11,10 +11,10 @@ from typing import Protocol
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pygmy.clock import boottime
+from pygmy.logs import Logger
 from pygmy.messages.internal import OneWay
 from pygmy.messages.operations import TIERS
 from pygmy.messages.register import RegisterMessage, RegisterReply, VoterState

@@ -15,8 +15,8 @@ from twisted.internet.tcp import Connection
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
+from pygmy.sending import send
 from pygmy.tls.under import UnderTLS
-from pygmy.web.channel import send
 from pygmy.web.site import BoundedSite, Limits
 from tests.support.certificates import anybody, credentials
 

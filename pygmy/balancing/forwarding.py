@@ -11,11 +11,11 @@ from msgspec import Struct
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
-from twisted.logger import Logger
 from twisted.web.iweb import IRequest
 
 from pygmy.balancing.balancer import Balancer
 from pygmy.errors import Problem, overloaded, unavailable
+from pygmy.logs import Logger
 from pygmy.messages.internal import CallBody
 from pygmy.peers import LinkDown, Links
 from pygmy.web.metrics import Metrics

@@ -8,11 +8,11 @@ from msgspec.structs import replace
 from treq.client import HTTPClient
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger
 
 from pygmy.balancing.balancer import Balancer
 from pygmy.balancing.tiers import head_of, tier_status
 from pygmy.cluster import Node, Role
+from pygmy.logs import Logger
 from pygmy.peers import LinkDown, get_json
 from pygmy.ticking import Ticking
 from pygmy.web.metrics import Metrics

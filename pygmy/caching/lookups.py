@@ -6,12 +6,12 @@ from urllib.parse import urlencode
 import msgspec
 from msgspec import Struct
 from twisted.internet.defer import Deferred, succeed
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pygmy.balancing.forwarding import Errand, Forwards
 from pygmy.caching.cache import Answered, BookOf, Cache, PageOf, Stored, Thing
 from pygmy.caching.flights import Flight
+from pygmy.logs import Logger
 from pygmy.messages.internal import Fill, Filled, List, Listed
 from pygmy.web.contract import book_body, etag, summary_body
 

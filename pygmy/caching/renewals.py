@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger
 
 from pygmy.caching.cache import Leases
 from pygmy.errors import Problem
+from pygmy.logs import Logger
 from pygmy.messages.internal import Renew, Renewed
 from pygmy.peers import LinkDown, Links
 from pygmy.ticking import Ticking

@@ -8,12 +8,12 @@ from typing import Any, Generic, TypeVar
 
 from msgspec import MsgspecError
 from twisted.internet.defer import Deferred, fail
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pygmy.database.errors import StoreBroken
 from pygmy.database.longjob import Pause
 from pygmy.database.pool import OneConnection
+from pygmy.logs import Logger
 
 log = Logger()
 T = TypeVar("T")

@@ -12,7 +12,6 @@ from msgspec import Struct
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import LoopingCall, deferLater
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pygmy.clock import boottime, utc_milliseconds
@@ -23,6 +22,7 @@ from pygmy.ledger.asking import Asked, Asking
 from pygmy.ledger.seam import Condition, Peer
 from pygmy.ledger.searches import Searches
 from pygmy.ledger.trail import Trail
+from pygmy.logs import Logger
 from pygmy.messages.internal import Invalidate, Invalidated, OneWay
 from pygmy.messages.operations import Operation, RecordForced, Result
 from pygmy.messages.register import FoundingMessage, RegisterRequest

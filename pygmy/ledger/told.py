@@ -1,8 +1,7 @@
 """What is told of a replica to people: at /health and /cluster, as metrics, in its log. Nobody decides by it."""
 
-from twisted.logger import Logger
-
 from pygmy.ledger.seam import Condition, Peer
+from pygmy.logs import Logger
 from pygmy.messages.condition import Head, Recovery
 from pygmy.replication.effects import Synced
 from pygmy.replication.replica import Replica

@@ -10,8 +10,7 @@ All times but the first count from the moment at which the batch was decided (P4
 
 from collections.abc import Callable
 
-from twisted.logger import Logger
-
+from pygmy.logs import Logger
 from pygmy.messages.replication import Batch, Version
 
 log = Logger()

@@ -21,6 +21,8 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IPolicyForHTTPS, IResponse
 from zope.interface import implementer
 
+from pygmy.sending import send
+
 CONNECT_SECONDS = 1.0
 # The server closes a connection that was idle for 60 s: be first, or a request may meet the closing.
 IDLE_SECONDS = 30.0
@@ -139,7 +141,7 @@ class _Connection(Protocol):
         """Send a whole request; fires with the answer once its head is here."""
         asked: Deferred[IResponse] = Deferred(lambda _: self._abandon())
         self._asked = asked
-        self.transport.write(data)
+        send(self.transport, data)
         return asked
 
     def _abandon(self) -> None:

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from twisted.application.service import Application, IService
-from twisted.logger import Logger
 from twisted.python import usage
 
 from pygmy.claim import claim
@@ -12,10 +11,12 @@ from pygmy.clock import count_steadily, sleep_through_cancelled
 from pygmy.cluster import Role
 from pygmy.datadir import pid_path
 from pygmy.errors import Problem
+from pygmy.logs import Logger
 from pygmy.schedule import Schedule
 from pygmy.settings import Values
 from pygmy.tap.logging import plan_of
 from pygmy.tap.options import NodeOptions, describe, one_line
+from pygmy.tap.polling import poll_plainly
 from pygmy.tap.process import NodeProcess
 from pygmy.ticking import share_wake_ups
 from pygmy.tls.absence import leave_out
@@ -49,6 +50,7 @@ def build(options: NodeOptions, build_node: BuildNode | None = None) -> IService
 
     count_steadily(reactor)
     sleep_through_cancelled(reactor)
+    poll_plainly(reactor)
     share_wake_ups(reactor)
     _tell(options.settings)
     if build_node is None:

@@ -2,8 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from twisted.logger import Logger
-
+from pygmy.logs import Logger
 from pygmy.tls.contexts import Credentials
 from pygmy.tls.lifetimes import EXPIRING_DAYS
 

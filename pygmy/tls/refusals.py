@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterable
 
 from twisted.internet.interfaces import IAddress
-from twisted.logger import Logger
 
+from pygmy.logs import Logger
 from pygmy.seldom import Seldom
 
 log = Logger()

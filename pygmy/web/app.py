@@ -10,13 +10,13 @@ from typing import Any, TypeVar, cast
 
 from klein import Klein
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request
 
 from pygmy.errors import Problem, bad_request
+from pygmy.logs import Logger
 from pygmy.web.auth import Secrets
 from pygmy.web.bearers import for_people
 from pygmy.web.internal import Internal

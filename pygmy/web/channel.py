@@ -6,8 +6,6 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IDelayedCall, IHandshakeListener, INegotiated, ITCPTransport
-from twisted.internet.tcp import Connection
-from twisted.logger import Logger
 from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
@@ -15,6 +13,8 @@ from twisted.web.server import Request
 from zope.interface import implementer
 
 from pygmy.errors import Problem, bad_request, unavailable
+from pygmy.logs import Logger
+from pygmy.sending import send
 from pygmy.tls.ends import trouble_of
 from pygmy.tls.names import names_in
 from pygmy.web.problems import PROBLEM_MEDIA, answer_problem, as_problem, problem_body, problem_headers
@@ -222,11 +222,6 @@ class BoundedChannel(HTTPChannel):
     def answer_short(self, answer: bytes) -> None:
         """One is answered at once, by these bytes."""
         self._since = self._seconds()
-        self.transport.write(answer)
-
-    def answer_now(self, answer: bytes) -> None:
-        """One is answered at once, by these bytes, and nobody gains by their being sent together with others."""
-        self._since = self._seconds()
         send(self.transport, answer)
 
     def end_short(self) -> None:
@@ -318,19 +313,6 @@ class BoundedChannel(HTTPChannel):
         super().pauseProducing()
         self._held = True
         self._networkProducer.pauseProducing()
-
-
-def send(transport: Any, data: bytes) -> None:
-    """Send what the socket takes now, if nothing waits to be sent before; the rest when the reactor finds it ready.
-
-    Having the reactor find that takes four system calls and another turn, where one is enough.
-    """
-    if isinstance(transport, Connection) and not (transport.dataBuffer or transport._tempDataLen):
-        sent = transport.writeSomeData(data)
-        if isinstance(sent, int):  # else the connection is lost, as the reactor will notice in its own way
-            data = data[sent:]
-    if data:
-        transport.write(data)
 
 
 def origin_form(target: bytes) -> bytes:

@@ -12,13 +12,13 @@ import msgspec
 from msgspec import Raw
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from pygmy.errors import Problem, bad_request
+from pygmy.logs import Logger
 from pygmy.messages.internal import AnswerBody, Call, Envelope, OneWay, Refused
 from pygmy.tls.refusals import Refusals
 from pygmy.web.auth import Secrets, Unproven

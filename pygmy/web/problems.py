@@ -6,12 +6,12 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 from twisted.internet.defer import CancelledError
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from pygmy.errors import Problem
+from pygmy.logs import Logger
 from pygmy.web.requests import request_id, write_bytes
 
 log = Logger()

@@ -8,6 +8,7 @@ from twisted.python.failure import Failure
 from twisted.web.server import Request
 
 from pygmy.messages.internal import Answer, AnswerBody
+from pygmy.sending import send
 
 if TYPE_CHECKING:
     from pygmy.web.channel import BoundedChannel
@@ -118,7 +119,7 @@ class OnChannel:
 
     def whole(self, media: bytes, body: bytes) -> None:
         """See `Sink`."""
-        self._channel.transport.write(whole(media, body))
+        send(self._channel.transport, whole(media, body))
         self._channel.end_short()
 
     def begin(self) -> None:

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, cast
 from msgspec import Struct
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IAddress
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.http import NO_BODY_CODES, RESPONSES, datetimeToString, parse_qs
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IRequest
 from twisted.web.server import version
 
+from pygmy.logs import Logger
 from pygmy.web.openapi import Route
 
 if TYPE_CHECKING:

@@ -172,7 +172,7 @@ def _by(shortcut: Shortcut) -> ShortWay:
         answer = shortcut(data)
         if answer is None:
             return False
-        channel.answer_now(answer)
+        channel.answer_short(answer)
         return True
 
     return way

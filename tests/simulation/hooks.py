@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 
 import pygmy.balancing.watch
 import pygmy.ledger.driver
+import pygmy.logs
 import pygmy.order
 import pygmy.reconciler
 from pygmy.balancing.balancer import Balancer
@@ -256,6 +257,7 @@ def simulated() -> Iterator[None]:
             (pygmy.ledger.driver, "FETCH_BATCHES", 4),
             (pygmy.ledger.driver, "LEAVE_PATIENCE", 1.0),
             (pygmy.balancing.watch, "get_json", get_json),
+            (pygmy.logs.Logger, "emit", _silent),
             (Logger, "emit", _silent),
             (Logger, "failure", _failure),
         ):
