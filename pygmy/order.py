@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from msgspec.structs import replace as with_changes
 from treq.client import HTTPClient
 from twisted.application.service import MultiService
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import IResource
 
@@ -35,7 +35,6 @@ from pygmy.routes.log import log_route
 from pygmy.routes.outcomes import refusal
 from pygmy.routes.table import table_route
 from pygmy.routes.writing import Writing
-from pygmy.timeouts import Timeouts
 from pygmy.web.app import make_app, root_resource
 from pygmy.web.auth import Secrets
 from pygmy.web.internal import Internal, Receive
@@ -85,7 +84,6 @@ class OrderServer(MultiService):
         self._metrics = metrics
         catalogs = Balancer("catalog", tuple(catalog.name for catalog in cluster.catalogs))
         urls = {catalog.name: catalog.url for catalog in cluster.catalogs}
-        self._timeouts = Timeouts(clock)
         gate = Gate(IN_FLIGHT)
         self.catalogs = Forwarder(catalogs, urls, links, gate, metrics, clock, now, PATIENCE)
         metrics.watch("sales under way", lambda: gate.inside)
@@ -140,15 +138,12 @@ class OrderServer(MultiService):
 
     async def _record(self, op_id: str, order: RecordOrder) -> Result:
         """The sale stands: whatever goes wrong from here on leaves its order to be written, by whomever."""
-        recording = self._ledger.execute(order, op_id)
-        timeout = self._timeouts.start(RECORD_SECONDS, recording.cancel)
         try:
-            return await recording
-        except (Problem, CancelledError) as error:
-            why = error.detail if isinstance(error, Problem) else f"not within {RECORD_SECONDS:.1f} s"
-            raise outcome_unknown(f"The books are sold, but their order is not written yet: {why}") from None
-        finally:
-            self._timeouts.stop(timeout)
+            return await self._ledger.execute(order, op_id).addTimeout(RECORD_SECONDS, self._clock, _too_slow)
+        except Problem as problem:
+            raise outcome_unknown(
+                f"The books are sold, but their order is not written yet: {problem.detail}"
+            ) from None
 
     # ---- HTTP
 
@@ -215,3 +210,7 @@ def _lines(buy: Buy) -> str:
 def _members_only(route: Route) -> Route:
     """Buying at an order server is for front ends; orders are for admins here as there."""
     return with_changes(route, auth=Auth.MEMBER) if route.method == "POST" else route
+
+
+def _too_slow(result: object, timeout: float) -> Result:
+    raise outcome_unknown(f"not within {timeout:.1f} s")

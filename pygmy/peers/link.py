@@ -7,7 +7,6 @@ one delays no other.
 import math
 from collections import deque
 from collections.abc import Callable, Iterable
-from functools import partial
 
 import msgspec
 from msgspec import Raw
@@ -23,7 +22,6 @@ from pygmy.logs import Logger
 from pygmy.messages.internal import Answer, AnswerBody, Call, CallBody, OneWay, OutgoingEnvelope, Refused
 from pygmy.peers.client import AsciiUrl, LinkDown, bounded, link_down, read_body
 from pygmy.seldom import Seldom
-from pygmy.timeouts import Timeouts
 
 log = Logger()
 
@@ -46,7 +44,7 @@ class _Waiting:
         self.encoded = encoded
         self.timeout = timeout
         self.deferred = deferred
-        self.expiry = 0
+        self.expiry: IDelayedCall | None = None
         self.sent = False
 
 
@@ -106,7 +104,6 @@ class Link:
         self._later: IDelayedCall | None = None
         self._closed = False
         self._seldom = Seldom(clock.seconds)
-        self._timeouts = Timeouts(clock)
 
     def send(self, message: OneWay | Raw, within: float = 0.0) -> None:
         """Send one way. Lost if its request fails or the queue is full: the protocol repeats.
@@ -147,7 +144,7 @@ class Link:
             answer.errback(overloaded("requests to another server"))
         else:
             call = _Waiting(Raw(_ENCODER.encode(Call(number, request_id, body))), timeout, answer)
-            call.expiry = self._timeouts.start(timeout, partial(self._expire, number))
+            call.expiry = self._clock.callLater(timeout, self._expire, number)
             self._calls[number] = self._unsent[number] = call
             self._gather()
         return answer
@@ -316,8 +313,8 @@ class Link:
         """Take a call out of the books, wherever it stands."""
         self._unsent.pop(number, None)
         call = self._calls.pop(number, None)
-        if call is not None:
-            self._timeouts.stop(call.expiry)
+        if call is not None and call.expiry is not None and call.expiry.active():
+            call.expiry.cancel()
         return call
 
 
