@@ -15,8 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
+from twisted.python.failure import Failure
 
+import pygmy.logs
 from pygmy.cli.following import Follower
 from pygmy.logs import FORMATS, LogFile, Rotation, event_as_line, file_observer, stream_observer
 from pygmy.tap import logging
@@ -40,6 +42,23 @@ def test_a_line_has_time_level_request_id_and_message() -> None:
         "2026-11-23T10:00:00.123Z info [r1] forward GET /books/1 -> http://localhost:5000\n",
         "2026-11-23T10:00:00.123Z warn [-] down\n",
     ]
+
+
+def test_an_event_is_what_twisted_s_logger_makes_of_it() -> None:
+    events: list[list[dict[str, Any]]] = [[], []]
+    for kind, made in zip((Logger, pygmy.logs.Logger), events, strict=True):
+        log = kind("a.name", source=5, observer=made.append)  # type: ignore[arg-type]
+        log.info("{what} happened", what="it", rid="r")
+        log.warn("no values")
+        log.failure("{what} failed", Failure(RuntimeError("swordfish")), what="it")
+        log.emit(LogLevel.debug)
+        for event in made:
+            assert event.pop("log_logger") is log
+            assert isinstance(event.pop("log_time"), float)
+            event["log_failure"] = str(event.get("log_failure"))
+    assert events[0] == events[1]
+    assert [event["log_level"].name for event in events[1]] == ["info", "warn", "critical", "debug"]
+    assert pygmy.logs.Logger().namespace == __name__
 
 
 def test_what_is_logged_in_the_midst_of_logging_waits_for_nobody(
