@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import IResource
 
@@ -29,7 +29,7 @@ from pygmy.messages.internal import (
     Sales,
     SalesPage,
 )
-from pygmy.messages.operations import Book
+from pygmy.messages.operations import Book, Operation, Result
 from pygmy.opened import Opening
 from pygmy.opener import Opener
 from pygmy.routes.condition import cluster_body, health_body
@@ -84,23 +84,15 @@ class CatalogServer(MultiService):
 
     def answer(self, sender: str, call: Call) -> "Deferred[AnswerBody]":
         """A call of an order server, a front end or this server's own HTTP side."""
+        if self.opener.stock is not None:
+            return fail(unavailable(self._ledger.condition().why or "The catalog is not open yet."))
+        if isinstance(call.body, Execute):
+            executing = self._ledger.execute(call.body.operation, call.body.op_id)
+            return executing.addCallback(_executed, call.body.operation, call.request_id)
         return Deferred.fromCoroutine(self._answer(call))
 
     async def _answer(self, call: Call) -> AnswerBody:
-        if self.opener.stock is not None:
-            raise unavailable(self._ledger.condition().why or "The catalog is not open yet.")
         match call.body:
-            case Execute(op_id, operation):
-                result = await self._ledger.execute(operation, op_id)
-                log.info(
-                    "{operation}: {outcome} in {epoch}-{seq}",
-                    operation=type(operation).__name__,
-                    outcome=type(result.outcome).__name__,
-                    epoch=result.epoch,
-                    seq=result.seq,
-                    rid=call.request_id,
-                )
-                return Executed(result)
             case Fill(item, holder):
                 read = await self._ledger.read((item,), holder)
                 return Filled(read.rows[0], read.session, read.lease)
@@ -152,3 +144,15 @@ class CatalogServer(MultiService):
     def cluster(self) -> ClusterBody:
         """The tier as this replica sees it."""
         return cluster_body(self._cluster, self._node, self._ledger.condition(), self._ledger.peers())
+
+
+def _executed(result: Result, operation: Operation, request_id: str) -> AnswerBody:
+    log.info(
+        "{operation}: {outcome} in {epoch}-{seq}",
+        operation=type(operation).__name__,
+        outcome=type(result.outcome).__name__,
+        epoch=result.epoch,
+        seq=result.seq,
+        rid=request_id,
+    )
+    return Executed(result)

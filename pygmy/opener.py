@@ -82,7 +82,7 @@ class Opener(Ticking):
         return True
 
     async def _has_part(self, number: int) -> bool:
-        found = await self._ledger.find(f"open:{number}")
+        (found,) = await self._ledger.find(f"open:{number}")
         if found is None and (why := self._ledger.condition().why):
             raise unavailable(why)  # this node cannot tell just now
         return found is not None

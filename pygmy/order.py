@@ -114,7 +114,7 @@ class OrderServer(MultiService):
 
     async def _buy(self, buy: Buy, request_id: str) -> Order:
         """Sell, then write the order. Only what a log has committed is a success or a refusal for want of stock."""
-        done = await self._ledger.find(buy.op_id)
+        (done,) = await self._ledger.find(buy.op_id)
         if done is not None and isinstance(done.outcome, Ordered):
             return _same_request(buy, done.outcome.order)
         result, sold = await self._sell(buy, request_id)

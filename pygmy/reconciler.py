@@ -12,7 +12,6 @@ from twisted.python.failure import Failure
 
 from pygmy.balancing.forwarding import Errand, Forwarder
 from pygmy.errors import Problem
-from pygmy.gathering import results_of
 from pygmy.ledger.seam import OrderLedger
 from pygmy.logs import Logger
 from pygmy.messages.internal import Sale, Sales, SalesPage
@@ -65,7 +64,7 @@ class Reconciler(Ticking):
         after = max(self._ledger.reconciled_upto(), self._looked_upto)
         body = Sales(after, self._wall() - GRACE_MS, PAGE)
         page = (await self._catalogs.forward(Errand("", "-", body), SalesPage)).answer
-        orders = await results_of([self._ledger.find(sale.op_id) for sale in page.sales])
+        orders = await self._ledger.find(*(sale.op_id for sale in page.sales))
         for sale, order in zip(page.sales, orders, strict=True):
             if order is None:
                 await self._order(sale)

@@ -99,8 +99,8 @@ class Turning(ReplicatedCatalog):
         self._clock.advance(0)
         return executing
 
-    def find(self, op_id: str) -> Deferred[Any]:
-        finding = super().find(op_id)
+    def find(self, op_id: str) -> Deferred[Any]:  # type: ignore[override]
+        finding = Deferred.fromCoroutine(super().find(op_id)).addCallback(lambda found: found[0])
         self._clock.advance(0)
         return finding
 

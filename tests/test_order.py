@@ -419,7 +419,7 @@ def test_a_ledger_that_cannot_tell_just_now_is_asked_again(
     assert tier.post("catalog-0", "/internal", {"sender": "order-0", "calls": [call]}, MEMBER).status == 200
     asked: list[str] = []
     monkeypatch.setattr(
-        tier.nodes["order-0"].driver, "find", lambda op_id: asked.append(op_id) or fail(unavailable("Not just now."))
+        tier.nodes["order-0"].driver, "find", lambda *ids: asked.extend(ids) or fail(unavailable("Not just now."))
     )
     tier.advance(2.5)
     assert asked

@@ -24,6 +24,7 @@ class Balancer:
         self._turn = 0
         self._standing = dict.fromkeys(replicas, Standing.UNKNOWN)
         self._why = dict.fromkeys(replicas, "not asked yet")
+        self._rankings: dict[int, tuple[str, ...]] = {}
 
     def is_running(self, replica: str) -> bool:
         """It serves."""
@@ -70,16 +71,22 @@ class Balancer:
         Raises a 503 Problem at once when none of them can be reached.
         """
         self.requests += not routine
-        turn = 0 if write else self._turn
-        ring = self._replicas[turn:] + self._replicas[:turn]
-        running = [name for name in ring if self._standing[name] is Standing.RUNNING]
-        hopeful = [name for name in ring if self._standing[name] in (Standing.SYNCING, Standing.UNKNOWN)]
-        if not running and not hopeful:
+        ranked = self._ranked(0 if write else self._turn)
+        if not ranked:
             raise self.unreachable()
         if not write:
-            chosen = (running or hopeful)[0]
-            self._turn = (self._replicas.index(chosen) + 1) % len(self._replicas)
-        return (*running, *hopeful)
+            self._turn = (self._replicas.index(ranked[0]) + 1) % len(self._replicas)
+        return ranked
+
+    def _ranked(self, turn: int) -> tuple[str, ...]:
+        """Worked out once for each turn, until something else is heard of a replica."""
+        ranked = self._rankings.get(turn)
+        if ranked is None:
+            ring = self._replicas[turn:] + self._replicas[:turn]
+            running = [name for name in ring if self._standing[name] is Standing.RUNNING]
+            hopeful = [name for name in ring if self._standing[name] in (Standing.SYNCING, Standing.UNKNOWN)]
+            ranked = self._rankings[turn] = (*running, *hopeful)
+        return ranked
 
     def unreachable(self) -> Problem:
         """The 503 that names every replica and what is wrong with it."""
@@ -87,5 +94,7 @@ class Balancer:
         return unavailable(f"No {self.tier} server can be reached ({reasons}).")
 
     def _mark(self, replica: str, standing: Standing, why: str) -> None:
+        if self._standing[replica] is not standing:
+            self._rankings.clear()
         self._standing[replica] = standing
         self._why[replica] = why

@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 from pygmy.clock import boottime, utc_milliseconds
 from pygmy.database import Boot, Store
 from pygmy.errors import Problem, outcome_unknown, overloaded, unavailable
+from pygmy.gathering import results_of
 from pygmy.ledger import told
 from pygmy.ledger.asking import Asked, Asking
 from pygmy.ledger.seam import Condition, Peer
@@ -199,18 +200,17 @@ class Driver:
             return fail(overloaded("writes"))
         return self._asking.ask(op_id, operation)
 
-    def find(self, op_id: str) -> Deferred[Result | None]:
-        """The committed result under this op_id, if it is known here."""
+    async def find(self, *op_ids: str) -> list[Result | None]:
+        """The committed result under each op_id, if it is known here."""
         if self._closed:
-            return fail(unavailable(self.replica.why()))
-        recent = self.replica.log.result(op_id)
-        if recent is not None:
-            return succeed(self._if_chosen(recent[1]))
-        if self._search.spared(op_id) is not None:
-            return succeed(None)
-        return self._search(op_id).addCallback(
-            lambda found: None if found.known is None else self._if_chosen(found.known[1])
-        )
+            raise unavailable(self.replica.why())
+        known = {op_id: self.replica.log.result(op_id) for op_id in op_ids}
+        unsure = [op_id for op_id in op_ids if known[op_id] is None and self._search.spared(op_id) is None]
+        if unsure:
+            found = await results_of([self._search(op_id) for op_id in unsure])
+            known |= {op_id: one.known for op_id, one in zip(unsure, found, strict=True)}
+        hits = (known[op_id] for op_id in op_ids)
+        return [None if hit is None else self._if_chosen(hit[1]) for hit in hits]
 
     def batches(self, after: int, limit: int) -> Deferred[tuple[Batch, ...]]:
         """Committed batches after a seq."""

@@ -89,8 +89,8 @@ class Ledger(Protocol):
         that it may have taken effect; any other, that it has not been accepted here.
         """
 
-    def find(self, op_id: str) -> Deferred[Result | None]:
-        """The committed result under this op_id. None proves nothing: it may be under way."""
+    async def find(self, *op_ids: str) -> list[Result | None]:
+        """The committed result under each op_id. None proves nothing: it may be under way."""
 
     def batches(self, after: int, limit: int) -> Deferred[tuple[Batch, ...]]:
         """Committed batches of the tier's log with seq > `after`, by seq: at most so many, none only at its end."""

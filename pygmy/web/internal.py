@@ -182,7 +182,9 @@ class Internal(Resource):
         except Exception:
             reply.add(call.id, refused(Failure(), call))
             return
-        answering.addErrback(refused, call).addCallback(lambda body: reply.add(call.id, body))
+        answering.addCallbacks(
+            lambda body: reply.add(call.id, body), lambda failure: reply.add(call.id, refused(failure, call))
+        )
 
 
 def _ride(riders: list[Raw], sink: Sink) -> None:
