@@ -86,7 +86,7 @@ class CatalogServer(MultiService):
         """A call of an order server, a front end or this server's own HTTP side."""
         if self.opener.stock is not None:
             return fail(unavailable(self._ledger.condition().why or "The catalog is not open yet."))
-        if isinstance(call.body, Execute):
+        if isinstance(call.body, Execute):  # each buy is one: it takes no coroutine
             executing = self._ledger.execute(call.body.operation, call.body.op_id)
             return executing.addCallback(_executed, call.body.operation, call.request_id)
         return Deferred.fromCoroutine(self._answer(call))
