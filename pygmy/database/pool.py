@@ -18,7 +18,7 @@ BUSY_SECONDS = 5.0
 SETTINGS = (
     # Every member vouches for each ack, so a commit is on the platter before anyone hears of it.
     "PRAGMA synchronous = FULL",
-    "PRAGMA cache_size = -32768",
+    "PRAGMA cache_size = -8192",  # KiB; what does not fit is in the cache of the system
     "PRAGMA wal_autocheckpoint = 4000",
     "PRAGMA journal_size_limit = 67108864",
     "PRAGMA temp_store = MEMORY",
