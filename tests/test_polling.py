@@ -25,9 +25,12 @@ def reactor(request: pytest.FixtureRequest) -> Iterator[Any]:
     if request.param == "plain":
         poll_plainly(made)
         assert made.doIteration.__module__ == "pygmy.tap.polling"
+    made.pipes = []
     yield made
     made.removeAll()
     made._poller.close()
+    for pipe in made.pipes:
+        pipe.close()
 
 
 class Pipe:
@@ -39,6 +42,7 @@ class Pipe:
         self.read = read
         self.reads = 0
         self.lost: list[Any] = []
+        reactor.pipes.append(self)
         reactor.addReader(self)
 
     def fileno(self) -> int:
@@ -64,9 +68,6 @@ def test_who_has_something_to_read_reads_it(reactor: Any) -> None:
     reactor.doIteration(1)
     reactor.doIteration(0)
     assert [pipe.reads for pipe in pipes] == [1, 1, 1]
-    reactor.removeAll()
-    for pipe in pipes:
-        pipe.close()
 
 
 def test_a_reader_that_fails_is_lost_and_logged_and_keeps_nobody_from_reading(reactor: Any) -> None:
@@ -79,9 +80,6 @@ def test_a_reader_that_fails_is_lost_and_logged_and_keeps_nobody_from_reading(re
     assert [pipe.reads for pipe in pipes] == [1, 1, 1, 1]
     assert [type(lost) for pipe in pipes for lost in pipe.lost] == [RuntimeError, ConnectionDone, RuntimeError]
     assert ["swordfish" in str(event["failure"]) for event in logged if event.get("isError")] == [True, True]
-    reactor.removeAll()
-    for pipe in pipes:
-        pipe.close()
 
 
 def test_a_reader_that_fails_as_it_is_lost_keeps_nobody_from_reading_either(reactor: Any) -> None:
@@ -95,9 +93,6 @@ def test_a_reader_that_fails_as_it_is_lost_keeps_nobody_from_reading_either(reac
         reactor.doIteration(1)
     assert [pipe.reads for pipe in pipes] == [1, 1, 1]
     assert ["swordfish" in str(event["failure"]) for event in logged if event.get("isError")] == [True] * 3
-    reactor.removeAll()
-    for pipe in pipes:
-        pipe.close()
 
 
 def test_who_was_taken_out_in_this_very_turn_is_not_called(reactor: Any) -> None:
@@ -108,8 +103,6 @@ def test_who_was_taken_out_in_this_very_turn_is_not_called(reactor: Any) -> None
     pipes = [Pipe(reactor, alone) for _ in range(3)]
     reactor.doIteration(1)
     assert sum(pipe.reads for pipe in pipes) == 1
-    for pipe in pipes:
-        pipe.close()
 
 
 def test_only_twisted_s_epoll_reactor_that_does_not_run_yet_is_changed() -> None:

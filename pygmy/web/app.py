@@ -119,7 +119,7 @@ def _guarded(
 
         work = maybeDeferred(call, request, parts)
         if route.method != "GET":
-            work = shield(work, request)
+            work = _shield(work, request)
         return work.addCallbacks(answered, failed)
 
     return serve
@@ -173,7 +173,7 @@ def root_resource(app: App, *, internal: Internal | None = None) -> IResource:
     return _Root(app, internal)
 
 
-def shield(work: "Deferred[T]", request: IRequest) -> "Deferred[T]":
+def _shield(work: "Deferred[T]", request: IRequest) -> "Deferred[T]":
     """A Deferred with the result of `work` whose cancellation leaves `work` alone.
 
     A handler is cancelled when its client disconnects; a write under way goes on. If nobody is left to hear of its
