@@ -252,6 +252,23 @@ def test_an_answer_is_found_on_disk_when_memory_has_forgotten_it(rigs: Callable[
     assert count(rig) == 94
 
 
+def test_several_are_found_in_the_order_asked_with_one_search_for_all_that_is_not_in_memory(
+    rigs: Callable[..., Rig],
+) -> None:
+    rig = rigs(timing=Timing(window=2))
+    ledger, store = rig.ledgers["a"], rig.stores["a"]
+    now_of(ledger.execute(STOCK, "open"))
+    made: dict[str, Any] = {f"k{number}": now_of(ledger.execute(ONE, f"k{number}")) for number in range(6)}
+    store.hold = {"find"}
+    asked = ("k5", "k0", "never", "k1", "k5")
+    finding = Deferred.fromCoroutine(ReplicatedCatalog.find(ledger, *asked))
+    rig.clock.advance(0)
+    assert len(store.waiting) == 1
+    store.let("find")
+    rig.clock.advance(0)
+    assert now_of(finding) == [made.get(op_id) for op_id in asked]
+
+
 def test_what_is_asked_in_one_turn_is_one_search_and_one_batch(alone: Rig) -> None:
     """The first of many must not go alone, with all others waiting for its disk: that would double their time."""
     ledger, store = alone.ledgers["a"], alone.stores["a"]

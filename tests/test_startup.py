@@ -101,6 +101,25 @@ def test_an_environment_that_was_set_up_holds_the_project_compiled(tmp_path: Pat
     assert compiled.name.startswith("module.")
 
 
+@pytest.mark.parametrize(
+    ("pythons", "chosen"),
+    [
+        ({"python3": "echo True", "python3.13": "echo True"}, "python3"),
+        ({"python3": "echo False", "python3.13": "exit 1", "python3.12": "echo True"}, "python3.12"),
+        ({"python3": "exit 1", "python3.11": "echo True"}, "python3.11"),
+    ],
+)
+def test_the_first_python_that_is_fit_is_taken_unless_it_was_built_without_optimisation(
+    tmp_path: Path, pythons: dict[str, str], chosen: str
+) -> None:
+    for name, says in pythons.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{says}\n")
+        (tmp_path / name).chmod(0o755)
+    script = f"root=/nowhere; . {PROJECT}/scripts/environment.sh; PATH={tmp_path}; find_python"
+    found = subprocess.run(["bash", "-euc", script], capture_output=True, check=True, text=True, timeout=60)
+    assert found.stdout == f"{tmp_path / chosen}\n"
+
+
 # ---- the lock that a node holds before Twisted is loaded
 
 
