@@ -160,7 +160,7 @@ class Driver:
         self._failed = None
         self._closed = True
         for asked in self._asking.take_all():
-            asked.waiter.errback(outcome_unknown(self.replica.why()))
+            asked.refuse(outcome_unknown(self.replica.why()))
         await self._store.close()
 
     def _rest(self) -> None:
@@ -194,11 +194,15 @@ class Driver:
 
     def execute(self, operation: Operation, op_id: str) -> Deferred[Result]:
         """Execute once per op_id; see `pygmy.ledger.seam.Ledger`."""
+        return self.execute_all([(op_id, operation)]).addCallback(lambda results: results[0])
+
+    def execute_all(self, operations: Sequence[tuple[str, Operation]]) -> Deferred[list[Result]]:
+        """Execute each once per op_id; see `pygmy.ledger.seam.Ledger`."""
         if self._closed or self.replica.mode == "INIT":
             return fail(unavailable(self.replica.why()))
-        if len(self._asking) >= self._timing.queue:
+        if len(self._asking) + len(operations) > self._timing.queue:
             return fail(overloaded("writes"))
-        return self._asking.ask(op_id, operation)
+        return self._asking.ask(operations) if operations else succeed([])
 
     async def find(self, *op_ids: str) -> list[Result | None]:
         """The committed result under each op_id, if it is known here."""
@@ -293,13 +297,12 @@ class Driver:
         asked = self._asking.take(effect.ticket)
         if asked is not None:
             self._trail.chosen((effect.result.epoch, effect.result.seq), asked.since)
-            asked.waiter.callback(effect.result)
+            asked.answer(effect.result)
 
     def _abandon(self, effect: Abandon) -> None:
         asked = self._asking.take(effect.ticket)
         if asked is not None:
-            problem = outcome_unknown(effect.why) if effect.unknown else unavailable(effect.why)
-            asked.waiter.errback(problem)
+            asked.refuse(outcome_unknown(effect.why) if effect.unknown else unavailable(effect.why))
 
     # ---- inputs and effects
 
