@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 from pygmy.errors import Problem, outcome_unknown
 from pygmy.ledger.searches import Searches
 from pygmy.messages.operations import Operation, Result
-from pygmy.replication.replica import Found
+from pygmy.replication.replica import Found, Submission
 
 
 class _Group:
@@ -64,15 +64,15 @@ class Asked(Struct):
 class Asking:
     """All operations that have no answer yet, by ticket.
 
-    `recorded(op_id)`: it is in memory, so the disk need not be searched. `submit(found)` gets at the end of a turn of
-    the reactor what was looked up in it. `broken` hears of a search that failed.
+    `recorded(op_id)`: it is in memory, so the disk need not be searched. `submit(submissions)` gets at the end of a
+    turn of the reactor what was looked up in it. `broken` hears of a search that failed.
     """
 
     def __init__(
         self,
         search: Searches,
         recorded: Callable[[str], bool],
-        submit: Callable[[Sequence[tuple[Asked, Found]]], None],
+        submit: Callable[[Sequence[Submission]], None],
         broken: Callable[[Failure], None],
         clock: IReactorTime,
         now: Callable[[], float],
@@ -85,7 +85,7 @@ class Asking:
         self._now = now
         self._ticket = 0
         self._asked: dict[int, Asked] = {}
-        self._looked_up: list[tuple[int, Found]] = []  # in this turn of the reactor
+        self._looked_up: list[Submission] = []  # in this turn of the reactor
 
     def __len__(self) -> int:
         return len(self._asked)
@@ -113,10 +113,10 @@ class Asking:
             return
         known = Found(None, 0) if self._recorded(asked.op_id) else self._search.spared(asked.op_id)
         if known is not None:
-            self._submit(ticket, known)
+            self._submit(asked, known)
             return
         looking = self._search(asked.op_id)
-        looking.addCallback(lambda found: self._submit(ticket, found))
+        looking.addCallback(lambda found: self._submit(asked, found))
         looking.addErrback(self._broken)
 
     def _forget(self, tickets: Iterable[int]) -> None:
@@ -133,11 +133,11 @@ class Asking:
         self._asked.clear()
         return asked
 
-    def _submit(self, ticket: int, found: Found) -> None:
+    def _submit(self, asked: Asked, found: Found) -> None:
         if not self._looked_up:
             self._clock.callLater(0, self._submit_all)
-        self._looked_up.append((ticket, found))
+        self._looked_up.append(Submission(asked.ticket, asked.op_id, asked.operation, found))
 
     def _submit_all(self) -> None:
         turn, self._looked_up = self._looked_up, []
-        self._hand_over([(self._asked[ticket], found) for ticket, found in turn if ticket in self._asked])
+        self._hand_over([one for one in turn if one.ticket in self._asked])

@@ -19,7 +19,7 @@ from pygmy.database import Boot, Store
 from pygmy.errors import Problem, outcome_unknown, overloaded, unavailable
 from pygmy.gathering import results_of
 from pygmy.ledger import told
-from pygmy.ledger.asking import Asked, Asking
+from pygmy.ledger.asking import Asking
 from pygmy.ledger.seam import Condition, Peer
 from pygmy.ledger.searches import Searches
 from pygmy.ledger.trail import Trail
@@ -44,7 +44,7 @@ from pygmy.replication.effects import (
 from pygmy.replication.effects import Store as StoreEffect
 from pygmy.replication.log import Log
 from pygmy.replication.membership import MembershipFactory
-from pygmy.replication.replica import Found, Replica
+from pygmy.replication.replica import Replica, Submission
 from pygmy.replication.timing import DEFAULT, Timing
 from pygmy.state.machine import Machine
 from pygmy.ticking import in_step
@@ -286,12 +286,10 @@ class Driver:
         """The core has it in memory."""
         return self.replica.log.result(op_id) is not None
 
-    def _submit(self, turn: Sequence[tuple[Asked, Found]]) -> None:
-        """What was asked for in one turn of the reactor goes into one batch, if it can."""
-        for asked, found in turn:
-            self._input(self.replica.submit, asked.ticket, asked.op_id, asked.operation, found)
+    def _submit(self, submissions: Sequence[Submission]) -> None:
+        """What was asked for in one turn of the reactor."""
         if not self._closed:
-            self._input(self.replica.begin)
+            self._input(self.replica.submit, submissions)
 
     def _answer(self, effect: Answer) -> None:
         asked = self._asking.take(effect.ticket)
