@@ -11,11 +11,11 @@ from twisted.python.failure import Failure
 
 from pygmy.database import Boot, Store
 from pygmy.database.errors import StoreBroken
-from pygmy.errors import Problem
+from pygmy.errors import Problem, outcome_unknown, unavailable
 from pygmy.ledger.catalog import ReplicatedCatalog
 from pygmy.ledger.driver import Place
 from pygmy.messages.internal import Invalidate, Invalidated, OneWay
-from pygmy.messages.operations import Line, NewBook, OpenStock, Result, Reused, Sell, Sold
+from pygmy.messages.operations import Line, NewBook, NoSuchBook, OpenStock, Result, Reused, Sell, Sold
 from pygmy.messages.replication import Leave, Take, Update, Validate
 from pygmy.peers import encode
 from pygmy.replication.timing import Timing
@@ -670,3 +670,68 @@ def test_a_node_that_has_failed_can_still_be_stopped(alone: Rig) -> None:
     assert told.problem.outcome_unknown is True
     assert len(alone.failed) == 1
     alone.up.discard("a")
+
+
+# ---- several at once
+
+
+def all_of(rig: Rig, *op_ids: str, operation: Any = ONE, at: str = "a") -> Told:
+    told = Told(rig.ledgers[at].execute_all([(op_id, operation) for op_id in op_ids]))
+    rig.clock.advance(0)
+    return told
+
+
+def test_several_operations_are_one_batch_and_their_results_come_in_order(alone: Rig) -> None:
+    ledger = alone.ledgers["a"]
+    (results,) = all_of(alone, "k1", "k2", "k1").results
+    assert [(result.seq, result.index) for result in results] == [(2, 0), (2, 1), (2, 0)]
+    asked = [("new", ONE), ("k2", ONE), ("k1", Sell((Line(2, 1),))), ("none", Sell((Line(9, 1),)))]
+    told = Told(ledger.execute_all(asked))
+    alone.clock.advance(0)
+    new, again, reused, none = told.results[0]
+    assert (new.seq, again) == (3, results[1])
+    assert (type(reused.outcome), type(none.outcome)) == (Reused, NoSuchBook)
+    assert Told(ledger.execute_all([])).results == [[]]
+
+
+def test_several_operations_are_accepted_together_or_not_at_all(rigs: Callable[..., Rig]) -> None:
+    rig = rigs(timing=Timing(queue=3))
+    now_of(rig.ledgers["a"].execute(STOCK, "open"))
+    problem = all_of(rig, "k1", "k2", "k3", "k4").problem
+    assert (problem.status, problem.outcome_unknown) == (503, False)
+    assert [result.seq for result in all_of(rig, "k1", "k2", "k3").results[0]] == [2, 2, 2]
+
+
+def test_where_one_of_several_may_have_taken_effect_the_problem_says_so(alone: Rig) -> None:
+    """One is answered at once, since it is known, and the batch of the other one comes to nothing here."""
+    now_of(alone.ledgers["a"].execute(ONE, "known"))
+    ledger = alone.ledgers["a"]
+    alone.stores["a"].hold = {"commit"}
+    told = all_of(alone, "known", "k")
+    assert not told.results
+    for asked in ledger._asking.take_all():
+        asked.refuse(unavailable("This copy does not serve."))
+    assert (told.problem.status, told.problem.outcome_unknown) == (503, True)
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_one_unknown_outcome_among_several_makes_all_of_them_unknown(alone: Rig, order: tuple[int, int]) -> None:
+    alone.stores["a"].hold = {"commit"}
+    told = all_of(alone, "k1", "k2")
+    asked = alone.ledgers["a"]._asking.take_all()
+    problems = [unavailable("not accepted"), outcome_unknown("it may have been")]
+    for place in order:
+        asked[place].refuse(problems[place])
+    assert (told.problem.detail, told.problem.outcome_unknown) == ("it may have been", True)
+
+
+def test_whoever_cancels_several_leaves_them_to_go_on(alone: Rig) -> None:
+    alone.stores["a"].hold = {"commit"}
+    asking = alone.ledgers["a"].execute_all([("k1", ONE), ("k2", ONE)])
+    asking.addErrback(lambda failure: failure.trap(CancelledError))
+    alone.clock.advance(0)
+    asking.cancel()
+    assert not len(alone.ledgers["a"]._asking)
+    alone.stores["a"].let("commit")
+    alone.advance(0.1)
+    assert count(alone) == 98
