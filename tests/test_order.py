@@ -56,6 +56,14 @@ def basket(cluster: MemoryCluster, name: str, key: str, *items: tuple[int, int])
     return cluster.post(name, "/orders", body, {**MEMBER, "Idempotency-Key": key})
 
 
+def sell_one(cluster: MemoryCluster, op_id: str) -> None:
+    """A copy of the first book, at catalog-0, by nobody who would write an order."""
+    operation = {"type": "sell", "lines": [{"item": 1, "quantity": 1}]}
+    body = {"type": "execute", "operations": [{"op_id": op_id, "operation": operation}]}
+    envelope = {"sender": "order-0", "calls": [{"id": 1, "request_id": "r", "body": body}]}
+    assert cluster.post("catalog-0", "/internal", envelope, MEMBER).status == 200
+
+
 # ---- buying
 
 
@@ -281,13 +289,7 @@ def test_a_sale_without_an_answer_is_unknown_and_its_key_settles_it(tier: Memory
 
 def test_a_key_of_another_sale_is_refused_for_good_though_one_catalog_gave_no_answer(tier: MemoryCluster) -> None:
     """That sale is in the log, so nothing that is still under way can come to be."""
-    operation = {"type": "sell", "lines": [{"item": 1, "quantity": 1}]}
-    call = {
-        "id": 1,
-        "request_id": "r",
-        "body": {"type": "execute", "operations": [{"op_id": "c:k", "operation": operation}]},
-    }
-    assert tier.post("catalog-0", "/internal", {"sender": "order-0", "calls": [call]}, MEMBER).status == 200
+    sell_one(tier, "c:k")
     silent: list[str] = []
 
     def seen(sender: str, to: str, envelope: Envelope) -> None:
@@ -406,11 +408,8 @@ def test_however_many_sales_there_are_they_are_gone_through_at_once(
 ) -> None:
     """A page a second would fall behind for as long as more are sold than a page takes."""
     monkeypatch.setattr("pygmy.reconciler.PAGE", 2)
-    operation = {"type": "sell", "lines": [{"item": 1, "quantity": 1}]}
     for number in range(9):
-        body = {"type": "execute", "op_id": f"c:k{number}", "operation": operation}
-        call = {"id": 1, "request_id": "r", "body": body}
-        assert tier.post("catalog-0", "/internal", {"sender": "order-0", "calls": [call]}, MEMBER).status == 200
+        sell_one(tier, f"c:k{number}")
     tier.advance(2.1)
     assert len(tier.rows("order-0")) == 9
 
@@ -418,13 +417,7 @@ def test_however_many_sales_there_are_they_are_gone_through_at_once(
 def test_a_ledger_that_cannot_tell_just_now_is_asked_again(
     tier: MemoryCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    operation = {"type": "sell", "lines": [{"item": 1, "quantity": 1}]}
-    call = {
-        "id": 1,
-        "request_id": "r",
-        "body": {"type": "execute", "operations": [{"op_id": "c:k", "operation": operation}]},
-    }
-    assert tier.post("catalog-0", "/internal", {"sender": "order-0", "calls": [call]}, MEMBER).status == 200
+    sell_one(tier, "c:k")
     asked: list[str] = []
     monkeypatch.setattr(
         tier.nodes["order-0"].driver, "find", lambda *ids: asked.extend(ids) or fail(unavailable("Not just now."))
@@ -457,14 +450,8 @@ def test_one_server_reconciles_and_leaves_young_sales_alone(tier: MemoryCluster)
 
 
 def test_a_young_sale_is_given_time_to_get_its_order_from_whoever_sold_it(tier: MemoryCluster) -> None:
-    operation = {"type": "sell", "lines": [{"item": 1, "quantity": 1}]}
-    call = {
-        "id": 1,
-        "request_id": "r",
-        "body": {"type": "execute", "operations": [{"op_id": "c:k", "operation": operation}]},
-    }
     tier.advance(0.4)  # the reconciler looks each second: in between
-    assert tier.post("catalog-0", "/internal", {"sender": "order-0", "calls": [call]}, MEMBER).status == 200
+    sell_one(tier, "c:k")
     assert tier.stock(1) == 1199
     tier.advance(0.97)
     assert tier.rows("order-0") == []
