@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
+from twisted.logger import formatEvent, globalLogPublisher
 
 from pygmy.messages.internal import (
     Execute,
@@ -230,8 +231,24 @@ def test_calls_are_answered_by_type(tier: MemoryCluster) -> None:
     assert call(tier, "catalog-0", Renew("frontend-0", (9, 9))).lease == 0
     refused = call(tier, "catalog-0", Execute((Keyed("c:nothing", Sell((Line(99, 1),))),)))
     assert isinstance(refused, Executed)
-    assert refused.result.outcome == NoSuchBook((99,))
+    assert refused.results[0].outcome == NoSuchBook((99,))
     assert call(tier, "catalog-0", Orders(0, 1)).status == 404
+
+
+def test_operations_of_one_call_are_one_batch_and_are_logged_each_with_its_request(tier: MemoryCluster) -> None:
+    events: list[Any] = []
+    globalLogPublisher.addObserver(events.append)
+    asked = [("c:1", 1, "r1"), ("c:2", 99, "r2"), ("c:3", 2, "r3"), ("c:1", 1, "r4")]
+    keyed = tuple(Keyed(op_id, Sell((Line(item, 1),)), rid) for op_id, item, rid in asked)
+    one, none, other, again = call(tier, "catalog-0", Execute(keyed)).results
+    globalLogPublisher.removeObserver(events.append)
+    assert none.outcome == NoSuchBook((99,))
+    at = one.seq
+    assert [(result.seq, result.index) for result in (one, other, again)] == [(at, 0), (at, 1), (at, 0)]
+    told = {event["rid"]: formatEvent(event) for event in events if "operation" in event}
+    sold = f"Sell: Sold in 1-{at}"
+    assert told == {"r1": sold, "r2": "Sell: NoSuchBook in 0-0", "r3": sold, "r4": sold}
+    assert call(tier, "catalog-0", Execute(())).results == ()
 
 
 def test_sales_are_the_outbox_of_the_orders(tier: MemoryCluster) -> None:

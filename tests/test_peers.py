@@ -4,6 +4,7 @@ import msgspec
 import pytest
 import pytest_twisted
 from msgspec import Raw
+from treq.client import HTTPClient
 from treq.testing import RequestTraversalAgent
 from twisted.internet import error
 from twisted.internet.defer import Deferred, fail
@@ -12,6 +13,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseNeverReceived
+from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent
 from twisted.web.resource import Resource
 from zope.interface import implementer
@@ -19,6 +21,8 @@ from zope.interface import implementer
 from pygmy.errors import Problem
 from pygmy.messages.internal import Invalidated, List, Listed
 from pygmy.peers import Link, LinkDown, Links, encode, get_json, http_client
+from pygmy.peers.agent import _Collector
+from pygmy.peers.client import AsciiUrl, ImmediateBody
 from pygmy.web.auth import Secrets
 from pygmy.web.internal import Internal
 from pygmy.web.site import BoundedSite
@@ -230,6 +234,40 @@ class FakeAgent:
     def request(self, method, uri, headers=None, bodyProducer=None):
         self.requests += 1
         return self.results.pop(0)
+
+
+class Asked(FakeAgent):
+    """Keeps what it was asked."""
+
+    def request(self, method, uri, headers=None, bodyProducer=None):
+        body = _Collector()
+        if bodyProducer is not None:
+            bodyProducer.startProducing(body)
+        self.asked = (method, uri, dict((headers or Headers()).getAllRawHeaders()), body.data)
+        return super().request(method, uri, headers, bodyProducer)
+
+
+def test_what_nodes_send_each_other_is_what_treq_would_send():
+    url, headers = AsciiUrl.from_text("http://[::1]:81/internal?x=%20"), Headers({b"X": [b"1", b"2"]})
+    seen = []
+    for kind in (http_client, lambda agent: HTTPClient(agent, data_to_body_producer=ImmediateBody)):
+        agent = Asked(Deferred(), Deferred())
+        for options in ({"headers": headers, "data": b"body"}, {}):
+            kind(agent).post(url, unbuffered=True, allow_redirects=False, **options)
+            agent.asked[2].pop(b"Accept-Encoding", None)  # treq is ready for compressed answers
+            seen.append(agent.asked)
+    assert seen[0] == (b"POST", b"http://[::1]:81/internal?x=%20", {b"X": [b"1", b"2"]}, b"body")
+    assert seen[:2] == seen[2:]
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"unbuffered": True}, {"unbuffered": True, "allow_redirects": False, "params": {"a": "b"}}]
+)
+def test_what_nodes_do_not_ask_for_is_left_to_treq(options):
+    agent = Asked(Deferred())
+    http_client(agent).get(AsciiUrl.from_text("http://a:81/x"), **options)
+    assert agent.asked[2][b"Accept-Encoding"] == [b"gzip"]
+    assert agent.asked[1] == (b"http://a:81/x?a=b" if "params" in options else b"http://a:81/x")
 
 
 def lost():

@@ -53,6 +53,7 @@ class Server:
             self.route("GET", "/crash", self.crash),
             self.route("GET", "/later", self.later),
             self.route("POST", "/later", self.later),
+            self.route("GET", "/split", self.split),
         ]
         self.internal = Internal(
             secrets, self.clock, lambda sender, one: self.received.append((sender, one)), self.answer,
@@ -91,6 +92,9 @@ class Server:
 
     def crash(self, request: Any) -> bytes:
         raise RuntimeError("swordfish")
+
+    def split(self, request: Any) -> bytes:
+        return write_json(request, 200, 1, {"X-Split": "a\r\nSet-Cookie: b\n"})
 
     async def later(self, request: Any) -> bytes:
         self.waiting.append(Deferred())
@@ -172,6 +176,7 @@ PLAIN = [
     get(b"/admin", b"Authorization: Bearer " + b"a" * 32),
     get(b"/admin", b"Authorization: Bearer wrong-wrong-wrong-wrong"),
     get(b"/crash"),
+    get(b"/split"),
 ]
 ODD = [
     get(b"/books/1", version=b"1.0"),

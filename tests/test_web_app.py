@@ -1,6 +1,7 @@
 """Errors, ids, keys, bodies and queries, through a Klein app in memory."""
 
 import json
+import os
 
 import pytest
 from msgspec import Struct
@@ -351,6 +352,21 @@ def test_uuid7_is_a_version_7_that_grows():
     made = [uuid7() for _ in range(1000)]
     assert made == sorted(set(made))
     assert all(one[14] == "7" and one[19] in "89ab" for one in made)
+
+
+def test_a_process_that_was_forked_makes_ids_of_its_own():
+    uuid7()  # from here on there are random bits in store
+    read, write = os.pipe()
+    child = os.fork()
+    if not child:
+        os.write(write, uuid7().encode())
+        os._exit(0)
+    os.close(write)
+    with os.fdopen(read) as pipe:
+        theirs = pipe.read()
+    os.waitpid(child, 0)
+    assert theirs[14] == "7"
+    assert theirs[-15:] != uuid7()[-15:]
 
 
 def test_cancellation_passes_the_error_handler(store):

@@ -213,8 +213,10 @@ class Driver:
         if unsure:
             found = await results_of([self._search(op_id) for op_id in unsure])
             known |= {op_id: one.known for op_id, one in zip(unsure, found, strict=True)}
+        chosen = self.replica.chosen(self._now())
+        upto = -1 if chosen is None else chosen
         hits = (known[op_id] for op_id in op_ids)
-        return [None if hit is None else self._if_chosen(hit[1]) for hit in hits]
+        return [hit[1] if hit is not None and hit[1].seq <= upto else None for hit in hits]
 
     def batches(self, after: int, limit: int) -> Deferred[tuple[Batch, ...]]:
         """Committed batches after a seq."""
@@ -231,10 +233,6 @@ class Driver:
     def peers(self) -> dict[str, Peer]:
         """Every node of the tier, as last heard of here."""
         return told.peers(self.replica, self._place.me, self._now())
-
-    def _if_chosen(self, result: Result) -> Result | None:
-        chosen = self.replica.chosen(self._now())
-        return result if chosen is not None and result.seq <= chosen else None
 
     def _when_readable(self, keys: frozenset[str], read: Callable[[], T]) -> Deferred[T]:
         """`read()` in a turn in which this node may answer for these keys: now, or once a commit is through."""
