@@ -891,6 +891,8 @@ def test_the_short_way_ends_with_the_entry_and_counts_its_hits(shop: Shop) -> No
         request("/books?topic=%ff"),
         request("/books?topic=" + "a" * 501),
         b"GET /books/1 HTTP/1.1\r\n\r\n",
+        b"GET /books/1 HTTP/1.1\r\nHost: a b\r\n\r\n",
+        b"GET /books/1 HTTP/1.1\r\nHost: a/b\r\n\r\n",
     ],
 )
 def test_whatever_is_not_a_plain_lookup_goes_the_long_way(raw: bytes) -> None:

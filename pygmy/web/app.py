@@ -154,6 +154,7 @@ class _Root(Resource):
             return self.internal.render(request)
         try:
             _readable(request)
+            request.setHost(b"localhost", 80)  # Klein would look at it, and cannot do with every one
             return self._app.render(request)
         except Exception:
             return answer_failure(request, Failure())

@@ -21,6 +21,7 @@ from twisted.web.iweb import IRequest
 from twisted.web.server import version
 
 from pygmy.logs import Logger
+from pygmy.web.hosts import is_host
 from pygmy.web.openapi import Route
 
 if TYPE_CHECKING:
@@ -36,7 +37,6 @@ _HEADS = 512  # heads that are remembered, taken apart
 _LINE = re.compile(rb"([A-Z]{3,6}) ((/[a-z]+)(?:/([A-Za-z0-9._~-]+))?(?:\?([!-\"$-~]*))?) HTTP/1\.1\Z")
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 _VALUE = re.compile(rb"[ -~]*\Z")
-_HOST = re.compile(rb"[A-Za-z0-9.:\[\]_-]+\Z")
 # What changes how a request is read, or the connection itself.
 _SPECIAL = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"te", b"trailer"})
 
@@ -177,7 +177,7 @@ def _headers(lines: list[bytes]) -> Headers | None:
             return None
         headers.addRawHeader(name, value)
     hosts = headers.getRawHeaders(b"Host") or []
-    return headers if len(hosts) == 1 and _HOST.match(hosts[0]) else None
+    return headers if len(hosts) == 1 and is_host(hosts[0]) else None
 
 
 def _length(headers: Headers) -> int | None:
