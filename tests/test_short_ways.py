@@ -163,6 +163,13 @@ PLAIN = [
     get(b"/books/3", b"Idempotency-Key: my-key", method=b"POST"),
     get(b"/books/3", b'Idempotency-Key: "bad', method=b"POST"),
     get(b"/books/3?quantity=5", method=b"POST"),
+    get(b"/books/3?quantity", method=b"POST"),
+    get(b"/books?topic=a;b&c"),
+    get(b"/books/1", b"Content-Type: application/json", body=b"{}"),
+    get(b"/books/3", b"Content-Type: application/json", method=b"DELETE", body=b"{}"),
+    get(b"/books/1", b"If-Match: *"),
+    get(b"/books/3", b"Content-Type: application/problem+json", method=b"POST", body=b"{}"),
+    get(b"/books/3", b"Content-Type: text/plain", b"Content-Type: application/json", method=b"POST", body=b"{}"),
     get(b"/books/3", method=b"DELETE"),
     BUY,
     get(b"/books/3", b"Content-Type: text/plain", method=b"POST", body=b"quantity=2"),
@@ -188,6 +195,11 @@ HOSTS = {
 ODD = [
     *(b"GET /books/1 HTTP/1.1\r\n" + hosts + b"\r\n" for hosts in HOSTS),
     *(b"GET /books/1 HTTP/1.0\r\n" + hosts + b"\r\n" for hosts in HOSTS),
+    *(
+        get(b"/books/3", condition + b": *", method=method)
+        for condition in (b"If-Match", b"If-None-Match", b"if-unmodified-since")
+        for method in (b"POST", b"DELETE")
+    ),
     get(b"/books/1", version=b"1.0"),
     get(b"/books/1", b"Connection: close"),
     get(b"/books/1", b"Transfer-Encoding: chunked", method=b"POST") + b"0\r\n\r\n",
@@ -251,6 +263,14 @@ def test_a_request_has_one_proper_host_or_is_refused_whichever_way_it_goes(hosts
     assert HOSTS[hosts] == 200 or b"Host header" in answer
     old = Server(short).connect().say(b"GET /books/1 HTTP/1.0\r\n" + hosts + b"\r\n")
     assert int(old[9:12]) == (HOSTS[hosts] if hosts else 200)
+
+
+@pytest.mark.parametrize("short", [True, False])
+@pytest.mark.parametrize("name", [b"If-Match", b"If-None-Match", b"If-Unmodified-Since"])
+def test_a_write_under_a_condition_is_refused_whichever_way_it_goes(name: bytes, short: bool) -> None:
+    answer = Server(short).connect().say(get(b"/books/3", name + b': "1-1"', method=b"POST"))
+    assert int(answer[9:12]) == 400
+    assert name + b" is not supported" in answer
 
 
 def test_requests_and_their_outcomes_are_counted_as_ever() -> None:
