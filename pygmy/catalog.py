@@ -22,6 +22,7 @@ from pygmy.messages.internal import (
     Executed,
     Fill,
     Filled,
+    Keyed,
     List,
     Listed,
     Renew,
@@ -29,7 +30,7 @@ from pygmy.messages.internal import (
     Sales,
     SalesPage,
 )
-from pygmy.messages.operations import Book, Operation, Result
+from pygmy.messages.operations import Book, Result
 from pygmy.opened import Opening
 from pygmy.opener import Opener
 from pygmy.routes.condition import cluster_body, health_body
@@ -86,13 +87,15 @@ class CatalogServer(MultiService):
         """A call of an order server, a front end or this server's own HTTP side."""
         if self.opener.stock is not None:
             return fail(unavailable(self._ledger.condition().why or "The catalog is not open yet."))
-        if isinstance(call.body, Execute):  # each buy is one: it takes no coroutine
-            executing = self._ledger.execute(call.body.operation, call.body.op_id)
-            return executing.addCallback(_executed, call.body.operation, call.request_id)
         return Deferred.fromCoroutine(self._answer(call))
 
     async def _answer(self, call: Call) -> AnswerBody:
         match call.body:
+            case Execute(operations):
+                results = await self._ledger.execute_all([(one.op_id, one.operation) for one in operations])
+                for one, result in zip(operations, results, strict=True):
+                    _tell(one, result)
+                return Executed(tuple(results))
             case Fill(item, holder):
                 read = await self._ledger.read((item,), holder)
                 return Filled(read.rows[0], read.session, read.lease)
@@ -146,13 +149,12 @@ class CatalogServer(MultiService):
         return cluster_body(self._cluster, self._node, self._ledger.condition(), self._ledger.peers())
 
 
-def _executed(result: Result, operation: Operation, request_id: str) -> AnswerBody:
+def _tell(one: Keyed, result: Result) -> None:
     log.info(
         "{operation}: {outcome} in {epoch}-{seq}",
-        operation=type(operation).__name__,
+        operation=type(one.operation).__name__,
         outcome=type(result.outcome).__name__,
         epoch=result.epoch,
         seq=result.seq,
-        rid=request_id,
+        rid=one.request_id,
     )
-    return Executed(result)

@@ -1,4 +1,4 @@
-"""The order server: a buy is a sale at a catalog, then an order in this tier's log, then the answer."""
+"""The order server: it takes buys, and shows the orders that came of them."""
 
 from collections.abc import Callable, Sequence
 
@@ -10,29 +10,25 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import IResource
 
 from pygmy.balancing.balancer import Balancer
-from pygmy.balancing.forwarding import Errand, Forwarder, Gate, Patience
+from pygmy.balancing.forwarding import Forwarder, Gate, Patience
 from pygmy.balancing.local import Local
 from pygmy.balancing.watch import Heartbeats
+from pygmy.buying import Buying
 from pygmy.cluster import Cluster, Node, Role
-from pygmy.errors import Problem, key_reused, outcome_unknown
+from pygmy.errors import Problem
 from pygmy.ledger.seam import OrderLedger
-from pygmy.logs import Logger
 from pygmy.messages.internal import (
     AnswerBody,
-    Bought,
     Buy,
     Call,
-    Execute,
-    Executed,
     Orders,
     OrdersPage,
 )
-from pygmy.messages.operations import Order, Ordered, RecordOrder, Result, Reused, Sell, Sold
+from pygmy.messages.operations import Order
 from pygmy.peers import Links
-from pygmy.reconciler import Reconciler, order_of
+from pygmy.reconciler import Reconciler
 from pygmy.routes.condition import cluster_body, health_body
 from pygmy.routes.log import log_route
-from pygmy.routes.outcomes import refusal
 from pygmy.routes.table import table_route
 from pygmy.routes.writing import Writing
 from pygmy.web.app import make_app, root_resource
@@ -42,11 +38,8 @@ from pygmy.web.metrics import Metrics
 from pygmy.web.openapi import Auth, Route
 from pygmy.web.status import ClusterBody, Health, common_routes
 
-log = Logger()
-
 # A front end waits 3 s for an answer: what is not settled by then is better said to be unknown in time.
 PATIENCE = Patience(total=2.6, read=1.0, write=1.0)
-RECORD_SECONDS = 2.6
 IN_FLIGHT = 4096
 TABLE_PAGE = 1000
 
@@ -86,6 +79,7 @@ class OrderServer(MultiService):
         urls = {catalog.name: catalog.url for catalog in cluster.catalogs}
         gate = Gate(IN_FLIGHT)
         self.catalogs = Forwarder(catalogs, urls, links, gate, metrics, clock, now, PATIENCE)
+        self._buying = Buying(ledger, self.catalogs, clock)
         metrics.watch("sales under way", lambda: gate.inside)
         metrics.watch_tier(ledger.condition, ledger.peers)
         self._heartbeats = Heartbeats(
@@ -98,52 +92,17 @@ class OrderServer(MultiService):
 
     def answer(self, sender: str, call: Call) -> "Deferred[AnswerBody]":
         """A call of a front end or of this server's own HTTP side."""
+        if isinstance(call.body, Buy):
+            return self._buying.buy(call.body, call.request_id)
         return Deferred.fromCoroutine(self._answer(call))
 
     async def _answer(self, call: Call) -> AnswerBody:
         match call.body:
-            case Buy():
-                return Bought(await self._buy(call.body, call.request_id))
             case Orders(after, limit):
                 page = await self._ledger.page(after, limit)
                 return OrdersPage(page.rows, page.more)
             case _:
                 raise Problem(404, "Not found", "An order server does not answer this call.")
-
-    # ---- a buy
-
-    async def _buy(self, buy: Buy, request_id: str) -> Order:
-        """Sell, then write the order. Only what a log has committed is a success or a refusal for want of stock."""
-        (done,) = await self._ledger.find(buy.op_id)
-        if done is not None and isinstance(done.outcome, Ordered):
-            return _same_request(buy, done.outcome.order)
-        result, sold = await self._sell(buy, request_id)
-        recorded = await self._record(buy.op_id, order_of(sold, result, buy.basket))
-        if isinstance(recorded.outcome, Ordered):
-            _tell(recorded.outcome.order, result, recorded, request_id)
-            return recorded.outcome.order
-        raise refusal(recorded.outcome) or Problem(500, "Internal error", "The order log's answer does not fit.")
-
-    async def _sell(self, buy: Buy, request_id: str) -> tuple[Result, Sold]:
-        """Any catalog server; the same op_id wherever it is tried again."""
-        sell = Execute(buy.op_id, Sell(buy.lines, buy.basket))
-        errand = Errand(f"SELL {_lines(buy)}", request_id, sell, buy.op_id)
-        reply = await self.catalogs.forward(errand, Executed)
-        result = reply.answer.result
-        if isinstance(result.outcome, Sold):
-            return result, result.outcome
-        if not reply.sure and not result.seq and not isinstance(result.outcome, Reused):
-            raise outcome_unknown("A catalog server did not answer in time.")
-        raise refusal(result.outcome) or Problem(500, "Internal error", "The catalog's answer does not fit.")
-
-    async def _record(self, op_id: str, order: RecordOrder) -> Result:
-        """The sale stands: whatever goes wrong from here on leaves its order to be written, by whomever."""
-        try:
-            return await self._ledger.execute(order, op_id).addTimeout(RECORD_SECONDS, self._clock, _too_slow)
-        except Problem as problem:
-            raise outcome_unknown(
-                f"The books are sold, but their order is not written yet: {problem.detail}"
-            ) from None
 
     # ---- HTTP
 
@@ -184,33 +143,6 @@ class OrderServer(MultiService):
         return cluster_body(self._cluster, self._node, condition, peers, self._heartbeats)
 
 
-def _same_request(buy: Buy, order: Order) -> Order:
-    """The order again, if it is the one that this very request would make; else 422."""
-    asked = [(line.item, line.quantity) for line in buy.lines]
-    if asked != [(line.item, line.quantity) for line in order.lines] or buy.basket != order.basket:
-        raise key_reused()
-    return order
-
-
-def _tell(order: Order, sold: Result, recorded: Result, request_id: str) -> None:
-    """By which request the order came to be, and where to find it in both logs: `pygmy trace` begins here."""
-    log.info(
-        "order {order}: sold in batch {sold}, written in batch {written}",
-        order=order.order_id,
-        sold=f"{sold.epoch}-{sold.seq}",
-        written=f"{recorded.epoch}-{recorded.seq}",
-        rid=request_id,
-    )
-
-
-def _lines(buy: Buy) -> str:
-    return " ".join(f"{line.quantity}x{line.item}" for line in buy.lines)
-
-
 def _members_only(route: Route) -> Route:
     """Buying at an order server is for front ends; orders are for admins here as there."""
     return with_changes(route, auth=Auth.MEMBER) if route.method == "POST" else route
-
-
-def _too_slow(result: object, timeout: float) -> Result:
-    raise outcome_unknown(f"not within {timeout:.1f} s")

@@ -63,7 +63,7 @@ class Reconciler(Ticking):
         """Write the orders that are missing, then move the mark behind these sales; whether there may be more."""
         after = max(self._ledger.reconciled_upto(), self._looked_upto)
         body = Sales(after, self._wall() - GRACE_MS, PAGE)
-        page = (await self._catalogs.forward(Errand("", "-", body), SalesPage)).answer
+        page = (await self._catalogs.forward(Errand((), body), SalesPage)).answer
         orders = await self._ledger.find(*(sale.op_id for sale in page.sales))
         for sale, order in zip(page.sales, orders, strict=True):
             if order is None:

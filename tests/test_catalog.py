@@ -5,7 +5,19 @@ from typing import Any
 
 import pytest
 
-from pygmy.messages.internal import Execute, Executed, Fill, Filled, List, Listed, Orders, Renew, Renewed, Sales
+from pygmy.messages.internal import (
+    Execute,
+    Executed,
+    Fill,
+    Filled,
+    Keyed,
+    List,
+    Listed,
+    Orders,
+    Renew,
+    Renewed,
+    Sales,
+)
 from pygmy.messages.operations import Line, NewBook, NoSuchBook, OpenStock, Sell
 from pygmy.opened import Opening
 from pygmy.opening import parts
@@ -216,14 +228,14 @@ def test_calls_are_answered_by_type(tier: MemoryCluster) -> None:
     assert isinstance(renewed, Renewed)
     assert renewed.lease > 0
     assert call(tier, "catalog-0", Renew("frontend-0", (9, 9))).lease == 0
-    refused = call(tier, "catalog-0", Execute("c:nothing", Sell((Line(99, 1),))))
+    refused = call(tier, "catalog-0", Execute((Keyed("c:nothing", Sell((Line(99, 1),))),)))
     assert isinstance(refused, Executed)
     assert refused.result.outcome == NoSuchBook((99,))
     assert call(tier, "catalog-0", Orders(0, 1)).status == 404
 
 
 def test_sales_are_the_outbox_of_the_orders(tier: MemoryCluster) -> None:
-    sold = call(tier, "catalog-1", Execute("c:out", Sell((Line(2, 3),)))).result
+    sold = call(tier, "catalog-1", Execute((Keyed("c:out", Sell((Line(2, 3),))),))).results[0]
     tier.advance(1)
     page = call(tier, "catalog-0", Sales(sold.seq - 1, tier.wall(), 10))
     assert [(sale.op_id, sale.result) for sale in page.sales] == [("c:out", sold)]

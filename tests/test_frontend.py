@@ -580,7 +580,7 @@ def test_stopping_waits_for_what_is_under_way(shop: Shop) -> None:
 
 
 def shelved(count: int = 10, seq: int = 9) -> Executed:
-    return Executed(Result(Shelved(book(8, count, seq)), 0, 3, seq))
+    return Executed((Result(Shelved(book(8, count, seq)), 0, 3, seq),))
 
 
 def test_books_are_added_changed_and_removed_by_admins_only(shop: Shop) -> None:
@@ -594,16 +594,18 @@ def test_books_are_added_changed_and_removed_by_admins_only(shop: Shop) -> None:
     assert (added.status, added.header("Location"), added.json["id"]) == (201, "/books/8", 8)
     changed = shop.ask("PATCH", "/books/8", {"count": {"increment": 5}}, {**ADMIN, "Idempotency-Key": "k"})
     assert (changed.status, changed.header("ETag"), changed.header("Idempotency-Key")) == (200, '"3-9"', "k")
-    shop.all_answer(Execute, lambda _: Executed(Result(Removed(8), 0, 3, 10)))
+    shop.all_answer(Execute, lambda _: Executed((Result(Removed(8), 0, 3, 10),)))
     assert shop.ask("DELETE", "/books/8", headers=ADMIN).status == 204
-    asked = [body.operation for back in shop.backs.values() for body in back.bodies(Execute)]
+    asked = [
+        one.operation for back in shop.backs.values() for body in back.bodies(Execute) for one in body.operations
+    ]
     assert {type(operation) for operation in asked} == {AddBook, ChangeBook, RemoveBook}
     assert ChangeBook(8, increment=5) in asked
 
 
 @pytest.mark.parametrize(("outcome", "status"), [(NoSuchBook((8,)), 404), (OutOfRange(8, 4), 409), (Reused(), 422)])
 def test_a_change_that_is_refused_says_why_and_is_not_repeated(shop: Shop, outcome: Any, status: int) -> None:
-    shop.all_answer(Execute, lambda _: Executed(Result(outcome, 0)))
+    shop.all_answer(Execute, lambda _: Executed((Result(outcome, 0),)))
     answer = shop.ask("PATCH", "/books/8", {"count": 1}, ADMIN)
     assert answer.status == status
     assert answer.header("Idempotency-Key")
@@ -618,7 +620,7 @@ def test_a_change_that_is_refused_says_why_and_is_not_repeated(shop: Shop, outco
 @pytest.mark.parametrize(("outcome", "status"), [(NoSuchBook((8,)), 503), (OutOfRange(8, 4), 503), (Reused(), 422)])
 def test_an_unrecorded_refusal_after_an_unanswered_try_settles_nothing(shop: Shop, outcome: Any, status: int) -> None:
     shop.backs["catalog-0"].answers[Execute] = silence
-    shop.backs["catalog-1"].answers[Execute] = lambda _: Executed(Result(outcome, 0))
+    shop.backs["catalog-1"].answers[Execute] = lambda _: Executed((Result(outcome, 0),))
     answer = shop.ask("PATCH", "/books/8", {"count": 1}, ADMIN)
     shop.advance(3.1)
     assert (answer.status, answer.json.get("outcome_unknown", False)) == (status, status == 503)

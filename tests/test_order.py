@@ -9,7 +9,7 @@ import pytest
 from twisted.internet.defer import fail
 
 from pygmy.errors import unavailable
-from pygmy.messages.internal import Envelope
+from pygmy.messages.internal import Envelope, Execute
 from pygmy.messages.operations import MarkReconciled, RecordOrder, Sell
 from pygmy.messages.replication import Update, Version
 from tests.support.cluster import ADMIN, MEMBER, Answer, MemoryCluster, answer_of, answered
@@ -262,7 +262,7 @@ def test_without_a_catalog_a_buy_is_refused_at_once_and_nothing_is_unknown(tier:
 
 def test_a_sale_without_an_answer_is_unknown_and_its_key_settles_it(tier: MemoryCluster) -> None:
     def seen(sender: str, to: str, envelope: Envelope) -> None:
-        if any(isinstance(getattr(call.body, "operation", None), Sell) for call in envelope.calls):
+        if any(isinstance(call.body, Execute) for call in envelope.calls):
             for catalog in ("catalog-0", "catalog-1"):
                 tier.cut("order-0", catalog)
 
@@ -282,12 +282,16 @@ def test_a_sale_without_an_answer_is_unknown_and_its_key_settles_it(tier: Memory
 def test_a_key_of_another_sale_is_refused_for_good_though_one_catalog_gave_no_answer(tier: MemoryCluster) -> None:
     """That sale is in the log, so nothing that is still under way can come to be."""
     operation = {"type": "sell", "lines": [{"item": 1, "quantity": 1}]}
-    call = {"id": 1, "request_id": "r", "body": {"type": "execute", "op_id": "c:k", "operation": operation}}
+    call = {
+        "id": 1,
+        "request_id": "r",
+        "body": {"type": "execute", "operations": [{"op_id": "c:k", "operation": operation}]},
+    }
     assert tier.post("catalog-0", "/internal", {"sender": "order-0", "calls": [call]}, MEMBER).status == 200
     silent: list[str] = []
 
     def seen(sender: str, to: str, envelope: Envelope) -> None:
-        if not silent and any(isinstance(getattr(call.body, "operation", None), Sell) for call in envelope.calls):
+        if not silent and any(isinstance(call.body, Execute) for call in envelope.calls):
             silent.append(to)
             tier.cut(sender, to)
 
@@ -332,7 +336,7 @@ def test_a_sale_whose_order_server_died_gets_its_order_within_seconds(tier: Memo
     killed: list[str] = []
 
     def seen(sender: str, to: str, envelope: Envelope) -> None:
-        if not killed and any(isinstance(getattr(call.body, "operation", None), Sell) for call in envelope.calls):
+        if not killed and any(isinstance(call.body, Execute) for call in envelope.calls):
             killed.extend(dying)
             tier.kill(*dying)
 
@@ -415,7 +419,11 @@ def test_a_ledger_that_cannot_tell_just_now_is_asked_again(
     tier: MemoryCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     operation = {"type": "sell", "lines": [{"item": 1, "quantity": 1}]}
-    call = {"id": 1, "request_id": "r", "body": {"type": "execute", "op_id": "c:k", "operation": operation}}
+    call = {
+        "id": 1,
+        "request_id": "r",
+        "body": {"type": "execute", "operations": [{"op_id": "c:k", "operation": operation}]},
+    }
     assert tier.post("catalog-0", "/internal", {"sender": "order-0", "calls": [call]}, MEMBER).status == 200
     asked: list[str] = []
     monkeypatch.setattr(
@@ -450,7 +458,11 @@ def test_one_server_reconciles_and_leaves_young_sales_alone(tier: MemoryCluster)
 
 def test_a_young_sale_is_given_time_to_get_its_order_from_whoever_sold_it(tier: MemoryCluster) -> None:
     operation = {"type": "sell", "lines": [{"item": 1, "quantity": 1}]}
-    call = {"id": 1, "request_id": "r", "body": {"type": "execute", "op_id": "c:k", "operation": operation}}
+    call = {
+        "id": 1,
+        "request_id": "r",
+        "body": {"type": "execute", "operations": [{"op_id": "c:k", "operation": operation}]},
+    }
     tier.advance(0.4)  # the reconciler looks each second: in between
     assert tier.post("catalog-0", "/internal", {"sender": "order-0", "calls": [call]}, MEMBER).status == 200
     assert tier.stock(1) == 1199

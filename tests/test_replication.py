@@ -42,7 +42,7 @@ from pygmy.replication import views
 from pygmy.replication.effects import Abandon, Answer, Fetch, Recheck, SaveView, Send, Store, Synced
 from pygmy.replication.leases import NEVER, Leases
 from pygmy.replication.log import Log, LogBroken, chained, digest_of, result_of
-from pygmy.replication.replica import Found, Replica
+from pygmy.replication.replica import Found, Replica, Submission
 from pygmy.replication.sessions import Sessions
 from pygmy.replication.timing import Timing
 from pygmy.state.stock import Stock, item_key
@@ -131,14 +131,12 @@ class Node:
         ticket = self.net.ticket()
         self.asked[ticket] = (op_id, operation)
         found = self.look_up(op_id) if found is None else found
-        self.give(self.replica.submit(ticket, op_id, operation, found, *self.net.time))
-        self.give(self.replica.begin(*self.net.time))
+        self.give(self.replica.submit([Submission(ticket, op_id, operation, found)], *self.net.time))
         return ticket
 
     def submit_again(self, ticket: int) -> None:
         op_id, operation = self.asked[ticket]
-        self.give(self.replica.submit(ticket, op_id, operation, self.look_up(op_id), *self.net.time))
-        self.give(self.replica.begin(*self.net.time))
+        self.give(self.replica.submit([Submission(ticket, op_id, operation, self.look_up(op_id))], *self.net.time))
 
     def look_up(self, op_id: str) -> Found:
         for batch in self.disk:

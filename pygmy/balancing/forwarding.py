@@ -38,17 +38,22 @@ class Patience(Struct, frozen=True):
 
 
 class Errand(Struct, frozen=True):
-    """One request to be passed on.
+    """One call to be passed on, for one request or for several.
 
-    `what` is how log lines call it (`GET /books/1`; "": it is routine, and not mentioned). `key`: a write's
-    Idempotency-Key ("": a read, which may be repeated freely). `departing()` is called right before each try.
+    `requests` are those: how log lines call each (`GET /books/1`), and its id; where there are none it is routine,
+    and not mentioned. `key`: a write's Idempotency-Key ("": a read, which may be repeated freely). `departing()` is
+    called right before each try.
     """
 
-    what: str
-    request_id: str
+    requests: tuple[tuple[str, str], ...]
     body: CallBody
     key: str = ""
     departing: Callable[[], None] = lambda: None
+
+    @property
+    def request_id(self) -> str:
+        """Of the first of the requests ("-": there is none)."""
+        return self.requests[0][1] if self.requests else "-"
 
 
 class Reply(Struct, Generic[AnswerT], frozen=True):
@@ -92,15 +97,15 @@ class Gate:
         """How many there are."""
         return self._inside
 
-    def enter(self) -> None:
-        """One more; a 503 Problem if that is too many."""
-        if self._inside >= self._limit:
+    def enter(self, count: int) -> None:
+        """So many more; a 503 Problem if that is too many."""
+        if self._inside + count > self._limit:
             raise overloaded("requests")
-        self._inside += 1
+        self._inside += count
 
-    def leave(self) -> None:
-        """One is done."""
-        self._inside -= 1
+    def leave(self, count: int) -> None:
+        """So many are done."""
+        self._inside -= count
         if not self._inside:
             waiting, self._empty = self._empty, []
             for waiter in waiting:
@@ -143,11 +148,12 @@ class Forwarder:
 
     async def forward(self, errand: Errand, expected: type[AnswerT]) -> Reply[AnswerT]:
         """The tier's answer. Fails with a Problem: the tier's own refusal, or a 503 of this front end's."""
-        self.gate.enter()
+        count = len(errand.requests) or 1
+        self.gate.enter(count)
         try:
             return await _Journey(self, errand, expected).run()
         finally:
-            self.gate.leave()
+            self.gate.leave(count)
 
 
 class _Journey(Generic[AnswerT]):
@@ -177,7 +183,7 @@ class _Journey(Generic[AnswerT]):
     async def _round(self) -> Reply[AnswerT] | None:
         """One try at each candidate; None when none of them settled it."""
         try:
-            names = self._f.tier.candidates(routine=not self._errand.what, write=bool(self._errand.key))
+            names = self._f.tier.candidates(routine=not self._errand.requests, write=bool(self._errand.key))
         except Problem as problem:
             raise self._failed(problem) from None
         for place, name in enumerate(names):
@@ -190,8 +196,8 @@ class _Journey(Generic[AnswerT]):
 
     async def _try(self, name: str, following: str | None) -> Reply[AnswerT] | None:
         errand, url = self._errand, self._f.urls[name]
-        if errand.what:
-            log.info("forward {what} -> {url}", what=errand.what, url=url, rid=errand.request_id)
+        for what, request_id in errand.requests:
+            log.info("forward {what} -> {url}", what=what, url=url, rid=request_id)
         longest = self._f.patience.write if errand.key else self._f.patience.read
         errand.departing()
         try:
@@ -252,10 +258,8 @@ class _Journey(Generic[AnswerT]):
         return self._end - self._f.now()
 
     def _next(self, url: str, reason: str, name: str, following: str | None) -> None:
-        log.info(
-            "down {url} ({reason}), next {following}",
-            url=url,
-            reason=reason,
-            following=self._f.urls[following] if following else "none",
-            rid=self._errand.request_id,
-        )
+        then = self._f.urls[following] if following else "none"
+        for _, request_id in self._errand.requests or (("", "-"),):
+            log.info(
+                "down {url} ({reason}), next {following}", url=url, reason=reason, following=then, rid=request_id
+            )

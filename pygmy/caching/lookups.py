@@ -90,11 +90,12 @@ class Lookups:
     async def _fill(
         self, thing: Thing, holder: str, what: str, request_id: str, departing: Callable[[], None]
     ) -> Answered:
+        requests = ((what, request_id),)
         if isinstance(thing, BookOf):
-            errand = Errand(what, request_id, Fill(thing.item, holder), departing=departing)
+            errand = Errand(requests, Fill(thing.item, holder), departing=departing)
             book = await self._catalog.forward(errand, Filled)
             return _answered(book.replica, book.answer, _book(book.answer))
-        errand = Errand(what, request_id, List(thing.topic, thing.after, thing.limit, holder), departing=departing)
+        errand = Errand(requests, List(thing.topic, thing.after, thing.limit, holder), departing=departing)
         page = await self._catalog.forward(errand, Listed)
         return _answered(page.replica, page.answer, _page(thing, page.answer))
 

@@ -19,7 +19,7 @@ from pygmy.database import Boot, Store
 from pygmy.errors import Problem, outcome_unknown, overloaded, unavailable
 from pygmy.gathering import results_of
 from pygmy.ledger import told
-from pygmy.ledger.asking import Asked, Asking
+from pygmy.ledger.asking import Asking
 from pygmy.ledger.seam import Condition, Peer
 from pygmy.ledger.searches import Searches
 from pygmy.ledger.trail import Trail
@@ -44,7 +44,7 @@ from pygmy.replication.effects import (
 from pygmy.replication.effects import Store as StoreEffect
 from pygmy.replication.log import Log
 from pygmy.replication.membership import MembershipFactory
-from pygmy.replication.replica import Found, Replica
+from pygmy.replication.replica import Replica, Submission
 from pygmy.replication.timing import DEFAULT, Timing
 from pygmy.state.machine import Machine
 from pygmy.ticking import in_step
@@ -160,7 +160,7 @@ class Driver:
         self._failed = None
         self._closed = True
         for asked in self._asking.take_all():
-            asked.waiter.errback(outcome_unknown(self.replica.why()))
+            asked.refuse(outcome_unknown(self.replica.why()))
         await self._store.close()
 
     def _rest(self) -> None:
@@ -194,11 +194,15 @@ class Driver:
 
     def execute(self, operation: Operation, op_id: str) -> Deferred[Result]:
         """Execute once per op_id; see `pygmy.ledger.seam.Ledger`."""
+        return self.execute_all([(op_id, operation)]).addCallback(lambda results: results[0])
+
+    def execute_all(self, operations: Sequence[tuple[str, Operation]]) -> Deferred[list[Result]]:
+        """Execute each once per op_id; see `pygmy.ledger.seam.Ledger`."""
         if self._closed or self.replica.mode == "INIT":
             return fail(unavailable(self.replica.why()))
-        if len(self._asking) >= self._timing.queue:
+        if len(self._asking) + len(operations) > self._timing.queue:
             return fail(overloaded("writes"))
-        return self._asking.ask(op_id, operation)
+        return self._asking.ask(operations) if operations else succeed([])
 
     async def find(self, *op_ids: str) -> list[Result | None]:
         """The committed result under each op_id, if it is known here."""
@@ -282,24 +286,21 @@ class Driver:
         """The core has it in memory."""
         return self.replica.log.result(op_id) is not None
 
-    def _submit(self, turn: Sequence[tuple[Asked, Found]]) -> None:
-        """What was asked for in one turn of the reactor goes into one batch, if it can."""
-        for asked, found in turn:
-            self._input(self.replica.submit, asked.ticket, asked.op_id, asked.operation, found)
+    def _submit(self, submissions: Sequence[Submission]) -> None:
+        """What was asked for in one turn of the reactor."""
         if not self._closed:
-            self._input(self.replica.begin)
+            self._input(self.replica.submit, submissions)
 
     def _answer(self, effect: Answer) -> None:
         asked = self._asking.take(effect.ticket)
         if asked is not None:
             self._trail.chosen((effect.result.epoch, effect.result.seq), asked.since)
-            asked.waiter.callback(effect.result)
+            asked.answer(effect.result)
 
     def _abandon(self, effect: Abandon) -> None:
         asked = self._asking.take(effect.ticket)
         if asked is not None:
-            problem = outcome_unknown(effect.why) if effect.unknown else unavailable(effect.why)
-            asked.waiter.errback(problem)
+            asked.refuse(outcome_unknown(effect.why) if effect.unknown else unavailable(effect.why))
 
     # ---- inputs and effects
 

@@ -4,6 +4,7 @@ Above it nothing may assume replicas, epochs or SQLite; below it nothing knows H
 returns a lease of 0 s, and front ends do not cache.
 """
 
+from collections.abc import Sequence
 from typing import Generic, Protocol, TypeVar
 
 from msgspec import Struct, field
@@ -87,6 +88,12 @@ class Ledger(Protocol):
 
         Fires once it is committed (or refused without a record). A `Problem` with `outcome_unknown` set means
         that it may have taken effect; any other, that it has not been accepted here.
+        """
+
+    def execute_all(self, operations: Sequence[tuple[str, Operation]]) -> Deferred[list[Result]]:
+        """As `execute`, for each op_id and its operation; fires with all results, in order.
+
+        One `Problem` stands for all of them: with `outcome_unknown` set, any of them may have taken effect.
         """
 
     async def find(self, *op_ids: str) -> list[Result | None]:

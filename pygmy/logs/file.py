@@ -18,7 +18,7 @@ from pygmy.logs.formats import Format
 from pygmy.logs.lines import event_as_line
 
 FLUSH_SECONDS = 0.2
-FULL_BUFFER = 1 << 16
+FULL_BUFFER = 512  # events
 _LOST = "{count} log lines were lost: they could not be written"
 _AT_ONCE = frozenset((LogLevel.warn, LogLevel.error, LogLevel.critical))
 
@@ -49,8 +49,7 @@ class LogFile(Service):
         self._form = form
         self._rotation = rotation
         self._stream: int | None = None
-        self._lines: list[str] = []
-        self._size = 0
+        self._events: list[LogEvent] = []
         self._dropped = 0
         self._torn = False  # the file ends within a line
         self._descriptor: int | None = None
@@ -68,14 +67,13 @@ class LogFile(Service):
         level = event.get("log_level", LogLevel.info)
         if level is LogLevel.debug:
             return
-        line = self._form(event)
         with self._lock:
-            self._lines.append(line)
-            self._size += len(line)
-            due = level in _AT_ONCE or self._size >= FULL_BUFFER
+            self._events.append(event)
+            full = len(self._events) >= FULL_BUFFER
+            due = full or level in _AT_ONCE
             asks = bool(self.running) and not due and not self._asked
             self._asked = self._asked or asks
-        if due and (self.running or self._size >= FULL_BUFFER):
+        if due and (self.running or full):
             self.flush()
         elif asks:
             self._ask()
@@ -127,18 +125,19 @@ class LogFile(Service):
                 return  # what has come meanwhile is written next
             self._writing = True
             try:
-                while self._lines:
-                    self._flush_lines()
+                while self._events:
+                    self._flush_events()
             finally:
                 self._writing = False
 
-    def _flush_lines(self) -> None:
-        lines, self._lines, self._size = self._lines, [], 0
-        if self._write("".join(lines).encode("utf-8", "backslashreplace")):
+    def _flush_events(self) -> None:
+        """They become lines only now: many at a time it takes half as long, and no request waits for it."""
+        events, self._events = self._events, []
+        if self._write("".join(map(self._form, events)).encode("utf-8", "backslashreplace")):
             self._dropped = 0
             self._torn = False
         else:
-            self._dropped += len(lines)
+            self._dropped += len(events)
 
     def _write(self, data: bytes) -> bool:
         try:

@@ -38,17 +38,24 @@ class Invalidated(Struct, frozen=True, tag="invalidated"):
 # ---- calls to a catalog server
 
 
-class Execute(Struct, frozen=True, tag="execute"):
-    """Execute an operation exactly once; answered by `Executed`."""
+class Keyed(Struct, frozen=True):
+    """An operation under its op_id; `request_id` is that of the request that it is for."""
 
     op_id: str
     operation: Operation
+    request_id: str = "-"
+
+
+class Execute(Struct, frozen=True, tag="execute"):
+    """Execute each of these exactly once; answered by `Executed`, or refused all together."""
+
+    operations: tuple[Keyed, ...]
 
 
 class Executed(Struct, frozen=True, tag="executed"):
-    """The committed outcome (or a refusal that needs no record)."""
+    """The committed outcomes (or refusals that need no record), in the order asked."""
 
-    result: Result
+    results: tuple[Result, ...]
 
 
 class Fill(Struct, frozen=True, tag="fill"):

@@ -4,7 +4,7 @@ Inputs are a message, a tick, a finished commit or an operation, with the time o
 The same object runs under the reactor and under a simulator.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -55,6 +55,15 @@ class Found(Struct, frozen=True):
 
     known: tuple[Entry, Result] | None
     upto: int
+
+
+class Submission(Struct, frozen=True):
+    """An operation, to be answered under this ticket, and what the disk holds under its op_id."""
+
+    ticket: int
+    op_id: str
+    operation: Operation
+    found: Found
 
 
 class Heard(Struct, frozen=True):
@@ -126,24 +135,18 @@ class Replica:
             self._dispatch(sender, message)
         return self._drain()
 
-    def submit(
-        self, ticket: int, op_id: str, operation: Operation, found: Found, now: float, wall: int
-    ) -> list[Effect]:
-        """P1: execute the operation once; answered under this ticket, now or after the next `begin`."""
-        core = self._at(now, wall)
-        if core.mode == "INIT" or core.leaving:
-            core.effects.append(Abandon(ticket, False, self.why()))
-        elif len(self._writes.queue) >= core.timing.queue:
-            core.effects.append(Abandon(ticket, False, "Too many operations are waiting here."))
-        else:
-            digest = digest_of(operation)
-            self._writes.submit(Waiting(ticket, op_id, operation, digest, found.known, found.upto))
-        return self._drain()
-
-    def begin(self, now: float, wall: int) -> list[Effect]:
-        """P2, P4: go on with all that has been submitted; what comes at once goes into one batch."""
-        self._at(now, wall)
-        self._writes.pump()
+    def submit(self, submissions: Iterable[Submission], now: float, wall: int) -> list[Effect]:
+        """P1, P2, P4: execute each operation once. What comes at once goes into one batch, if it can."""
+        core, writes = self._at(now, wall), self._writes
+        for one in submissions:
+            if core.mode == "INIT" or core.leaving:
+                core.effects.append(Abandon(one.ticket, False, self.why()))
+            elif len(writes.queue) >= core.timing.queue:
+                core.effects.append(Abandon(one.ticket, False, "Too many operations are waiting here."))
+            else:
+                digest, found = digest_of(one.operation), one.found
+                writes.submit(Waiting(one.ticket, one.op_id, one.operation, digest, found.known, found.upto))
+        writes.pump()
         return self._drain()
 
     def stored(self, token: int, now: float, wall: int) -> list[Effect]:

@@ -129,15 +129,16 @@ class Writes:
         return True
 
     def _decide(self, taken: list[Waiting], version: tuple[int, int]) -> tuple[list[Entry], list[Answer | Recheck]]:
-        core, machine = self._core, self._core.log.machine
+        log = self._core.log
+        machine, first = log.machine, log.first
         machine.begin()
-        at = max(self.wall, core.log.last_at)
+        at = max(self.wall, log.last_at)
         entries: list[Entry] = []
         fresh: dict[str, tuple[Entry, Result]] = {}
         answers: list[Answer | Recheck] = []
         for waiting in taken:
             found = self._found(waiting, fresh)
-            if found is None and waiting.checked < core.log.first > 1:
+            if found is None and waiting.checked < first > 1:
                 answers.append(Recheck(waiting.ticket))
                 continue
             if found is None:

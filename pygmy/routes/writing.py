@@ -8,7 +8,7 @@ from twisted.web.iweb import IRequest
 from pygmy.balancing.forwarding import Errand, Forwards, Reply, line_of, unknown_outcome
 from pygmy.caching.lookups import next_link
 from pygmy.errors import Problem
-from pygmy.messages.internal import Bought, Buy, Execute, Executed, Orders, OrdersPage
+from pygmy.messages.internal import Bought, Buy, Execute, Executed, Keyed, Orders, OrdersPage
 from pygmy.messages.operations import Line, Operation, RemoveBook, Removed, Reused, Shelved
 from pygmy.routes.outcomes import refusal
 from pygmy.web.contract import (
@@ -93,7 +93,7 @@ class Writing:
         return write_json(request, 200, [order_body(order) for order in page.orders], links)
 
     async def _orders(self, request: IRequest, after: int, limit: int) -> OrdersPage:
-        errand = Errand(line_of(request), request_id(request), Orders(after, limit))
+        errand = Errand(((line_of(request), request_id(request)),), Orders(after, limit))
         return (await self._order.forward(errand, OrdersPage)).answer
 
     async def add(self, request: IRequest) -> bytes:
@@ -120,9 +120,9 @@ class Writing:
         return write_bytes(request, 204, b"", {KEY: key})
 
     async def _executed(self, request: IRequest, operation: Operation, key: str, expected: type[AnswerT]) -> AnswerT:
-        errand = _errand(request, Execute(op_id(key), operation), key)
-        reply = await _write(self._catalog, errand, Executed)
-        result = reply.answer.result
+        execute = Execute((Keyed(op_id(key), operation, request_id(request)),))
+        reply = await _write(self._catalog, _errand(request, execute, key), Executed)
+        (result,) = reply.answer.results
         if isinstance(result.outcome, expected):
             return result.outcome
         # A refusal without a record settles nothing while an earlier try may still be under way.
@@ -224,7 +224,7 @@ def _key(request: IRequest) -> str:
 
 
 def _errand(request: IRequest, body: Buy | Execute, key: str) -> Errand:
-    return Errand(line_of(request), request_id(request), body, key)
+    return Errand(((line_of(request), request_id(request)),), body, key)
 
 
 async def _write(tier: Forwards, errand: Errand, expected: type[AnswerT]) -> Reply[AnswerT]:

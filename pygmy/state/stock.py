@@ -2,7 +2,7 @@
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Hashable, Iterable
-from typing import cast
+from typing import Any, cast
 
 from msgspec.structs import replace
 
@@ -183,8 +183,8 @@ class Stock:
             case _:
                 raise TypeError(f"not an operation of the catalog: {type(operation).__name__}")
 
-    def _put(self, book: Book, version: Version) -> Book:
-        book = replace(book, epoch=version[0], seq=version[1])
+    def _put(self, book: Book, version: Version, **changes: Any) -> Book:
+        book = replace(book, epoch=version[0], seq=version[1], **changes)
         self.shelves.put(book.item, book)
         return book
 
@@ -201,7 +201,7 @@ class Stock:
         sold = []
         for item, book in books.items():
             left = book.count - wanted[item]
-            self._put(replace(book, count=left), version)
+            self._put(book, version, count=left)
             sold.append(SoldLine(item, wanted[item], book.cost, left))
         return Sold(tuple(sold), sum(line.quantity * line.price for line in sold))
 
@@ -221,11 +221,11 @@ class Stock:
             return OutOfRange(change.item, book.count)
         given = {"title": change.title, "topic": change.topic, "cost": change.cost}
         values = {name: value for name, value in given.items() if value is not None}
-        return Shelved(self._put(replace(book, count=count, **values), version))
+        return Shelved(self._put(book, version, count=count, **values))
 
     def _remove(self, operation: RemoveBook, version: Version) -> Outcome:
         book = self.shelves.book(operation.item)
         if book is None:
             return NoSuchBook((operation.item,))
-        self._put(replace(book, removed=True), version)
+        self._put(book, version, removed=True)
         return Removed(operation.item)

@@ -1,18 +1,28 @@
 """UUIDv7 (RFC 9562): ids that sort by the time they were made; the standard library has none before 3.14."""
 
-import secrets
+import os
 import time
 
 _RANDOM_BITS = 74
 _RANDOM = (1 << _RANDOM_BITS) - 1
+_BYTES, _IDS = 10, 256
 _latest = 0
+_random: list[bytes] = []  # for the next ids: asking the system for each takes as long as all the rest
+os.register_at_fork(after_in_child=_random.clear)  # or both would make the same ids
+
+
+def _random_bits() -> int:
+    if not _random:
+        fresh = os.urandom(_BYTES * _IDS)
+        _random.extend(fresh[place : place + _BYTES] for place in range(0, len(fresh), _BYTES))
+    return int.from_bytes(_random.pop()) & _RANDOM
 
 
 def uuid7() -> str:
     """A new UUIDv7 in text form; strictly growing within a process, also when the wall clock is set back."""
     global _latest
-    fresh = (time.time_ns() // 1_000_000) << _RANDOM_BITS | secrets.randbits(_RANDOM_BITS)
-    _latest = fresh if fresh > _latest else _latest + 1 + secrets.randbits(32)
+    fresh = (time.time_ns() // 1_000_000) << _RANDOM_BITS | _random_bits()
+    _latest = fresh if fresh > _latest else _latest + 1 + (_random_bits() >> 42)
     text = f"{_shaped(_latest):032x}"  # uuid.UUID takes four times as long
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 

@@ -21,6 +21,7 @@ from twisted.web.iweb import IRequest
 from twisted.web.server import version
 
 from pygmy.logs import Logger
+from pygmy.sending import send
 from pygmy.web.hosts import is_host
 from pygmy.web.openapi import Route
 from pygmy.web.requests import CONDITIONS
@@ -38,6 +39,7 @@ _HEADS = 512  # heads that are remembered, taken apart
 _LINE = re.compile(rb"([A-Z]{3,6}) ((/[a-z]+)(?:/([A-Za-z0-9._~-]+))?(?:\?([!-\"$-~]*))?) HTTP/1\.1\Z")
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 _VALUE = re.compile(rb"[ -~]*\Z")
+_LINE_END = re.compile(rb"[\r\n]")
 # What changes how a request is read, or the connection itself, or is refused; and what is so with a write.
 _SPECIAL = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"te", b"trailer"})
 _SPECIAL_IN_WRITES = _SPECIAL | CONDITIONS
@@ -56,6 +58,20 @@ class _Head(Struct, frozen=True):
     length: int
 
 
+class _AnswerHeaders:
+    """Of an answer: one value a name, and no line ends in it."""
+
+    __slots__ = ("values",)
+
+    def __init__(self) -> None:
+        self.values: dict[bytes, bytes] = {}
+
+    def getRawHeaders(self, name: bytes) -> list[bytes] | None:
+        """As twisted.web's."""
+        value = self.values.get(name)
+        return None if value is None else [value]
+
+
 class ShortRequest:
     """What handlers use of `twisted.web.iweb.IRequest`."""
 
@@ -66,7 +82,7 @@ class ShortRequest:
         self.path = head.path
         self.args: dict[bytes, list[bytes]] = parse_qs(head.query, 1) if head.query else {}
         self.requestHeaders = head.headers
-        self.responseHeaders = Headers()
+        self.responseHeaders = _AnswerHeaders()
         self.content = BytesIO(body)
         self.code = 200
         self.code_message = RESPONSES[200]
@@ -78,7 +94,7 @@ class ShortRequest:
 
     def setHeader(self, name: bytes, value: bytes) -> None:
         """Of the answer."""
-        self.responseHeaders.setRawHeaders(name, [value])
+        self.responseHeaders.values[name] = b" ".join(value.splitlines()) if _LINE_END.search(value) else value
 
     def setResponseCode(self, code: int, message: bytes | None = None) -> None:
         """Of the answer."""
@@ -94,6 +110,7 @@ class ShortWay:
     """Routes by method and path, each with what serves it: `serve(request, **parts)` fires with the body.
 
     Call it with a connection on which nothing is under way, and what has come there; False: go the ordinary way.
+    Answers that become ready in one turn of the reactor are sent at its end.
     """
 
     def __init__(self, served: Sequence[tuple[Route, Serve]], wall: Callable[[], float] = time) -> None:
@@ -104,6 +121,7 @@ class ShortWay:
                 key = route.method.encode("ascii"), found[1].encode("ascii"), found[2] is not None
                 self._routes[key] = serve, found[2] or ""
         self._heads: dict[bytes, _Head] = {}
+        self._ready: list[tuple[BoundedChannel, bytes]] = []
         self._wall = wall
         self._second = -1
         self._common = b""
@@ -113,7 +131,8 @@ class ShortWay:
         end = data.find(b"\r\n\r\n")
         if not 0 < end <= _LONGEST:
             return False
-        head = self._heads.get(data[:end]) or self._learn(data[:end])
+        raw = data[:end]
+        head = self._heads.get(raw) or self._learn(raw)
         if head is None or len(data) != end + 4 + head.length or head.length > channel.body_limit(head.path):
             return False
         request = ShortRequest(channel, head, data[end + 4 :])
@@ -130,15 +149,19 @@ class ShortWay:
         if second != self._second:
             self._second = second
             self._common = b"\r\nServer: %s\r\nDate: %s\r\n" % (version, datetimeToString(second))
-        lines = [
-            b"%s: %s\r\n" % (name, value)
-            for name, values in request.responseHeaders.getAllRawHeaders()
-            for value in values
-        ]
         top = b"HTTP/1.1 %d %s%s" % (request.code, request.code_message, self._common)
+        lines = [b"%s: %s\r\n" % header for header in request.responseHeaders.values.items()]
         shown = b"" if request.code in NO_BODY_CODES else body
-        channel.transport.write(b"".join([top, *lines, b"\r\n", shown]))
-        channel.end_short()
+        if not self._ready:
+            channel.site.reactor.callLater(0, self._send)
+        self._ready.append((channel, b"".join([top, *lines, b"\r\n", shown])))
+
+    def _send(self) -> None:
+        ready, self._ready = self._ready, []
+        for channel, answer in ready:
+            if not channel.gone:
+                send(channel.transport, answer)
+                channel.end_short()
 
     # ---- heads
 

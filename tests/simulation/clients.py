@@ -13,7 +13,7 @@ from pygmy.caching.cache import BookOf, PageOf, Stored, Thing
 from pygmy.checker.history import Orders as OrdersSeen
 from pygmy.checker.history import Page, Read, Write
 from pygmy.errors import Problem
-from pygmy.messages.internal import Bought, Buy, Call, Execute, Executed, Fill, List, Listed, Orders
+from pygmy.messages.internal import Bought, Buy, Call, Execute, Executed, Fill, Keyed, List, Listed, Orders
 from pygmy.messages.operations import (
     AddBook,
     Book,
@@ -190,7 +190,7 @@ class Clients:
         operation = task.operation
         assert operation is not None
         self.world.say(f"{task.client} asks {node.name}: {task.op_id} {operation}")
-        body: Any = Execute(task.op_id, operation)
+        body: Any = Execute((Keyed(task.op_id, operation),))
         if self.sim.cluster.orders and isinstance(operation, Sell):
             body = Buy(task.op_id, operation.lines, operation.basket)
         answer: Deferred[Any]
@@ -198,7 +198,7 @@ class Clients:
             writing = node.server._writing
             way = writing._order if isinstance(body, Buy) else writing._catalog
             expected = Bought if isinstance(body, Buy) else Executed
-            answer = Deferred.fromCoroutine(way.forward(Errand("", "-", body, task.op_id), expected))
+            answer = Deferred.fromCoroutine(way.forward(Errand((), body, task.op_id), expected))
         else:
             answer = node.answer("", Call(0, "-", body)).addCallback(lambda body: Reply(node.name, body))
         answer.addCallbacks(self._told_write, self._refused, callbackArgs=(task,), errbackArgs=(task,))
@@ -208,7 +208,7 @@ class Clients:
         if isinstance(reply.answer, Bought):
             self._finish(task, Ordered(reply.answer.order), None)
             return
-        result: Result = reply.answer.result
+        result: Result = reply.answer.results[0]
         if result.seq:
             self._finish(task, result.outcome, result)
         elif isinstance(result.outcome, Reused) or (reply.sure and task.tries == 1):

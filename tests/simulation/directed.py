@@ -54,7 +54,7 @@ class Schedule:
         task.tries = 1
         assert task.operation is not None
         answer: Any = node.driver.execute(task.operation, task.op_id)
-        answer.addCallback(lambda result: clients._told_write(Reply(node.name, Executed(result)), task))
+        answer.addCallback(lambda result: clients._told_write(Reply(node.name, Executed((result,))), task))
         answer.addErrback(clients._refused, task)
         return task
 

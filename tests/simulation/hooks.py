@@ -11,6 +11,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 import pygmy.balancing.watch
+import pygmy.buying
 import pygmy.ledger.driver
 import pygmy.logs
 import pygmy.order
@@ -169,7 +170,7 @@ def _answer_chosen(original: Any, self: Writes, waiting: Any) -> bool:
 
 def _order_of(*args: Any) -> Any:
     watch.count("reconciler wrote an order")
-    return pygmy.order.order_of(*args)
+    return pygmy.buying.order_of(*args)
 
 
 # ---- the replicated register
@@ -253,7 +254,7 @@ def simulated() -> Iterator[None]:
             (pygmy.reconciler, "PAGE", 5),
             (pygmy.reconciler, "order_of", _order_of),
             (pygmy.order, "PATIENCE", PATIENCE),
-            (pygmy.order, "RECORD_SECONDS", 1.0),
+            (pygmy.buying, "RECORD_SECONDS", 1.0),
             (pygmy.ledger.driver, "FETCH_BATCHES", 4),
             (pygmy.ledger.driver, "LEAVE_PATIENCE", 1.0),
             (pygmy.balancing.watch, "get_json", get_json),
