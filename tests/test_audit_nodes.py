@@ -84,7 +84,7 @@ def test_the_log_is_shown_as_it_is_stored_page_by_page(opens: Opens) -> None:
         assert list(stored[0]) == whole
         assert log_of(cluster, name, "?after=2&limit=2") == whole[2:4]
         assert log_of(cluster, name, f"?after={len(whole)}") == []
-        assert log_of(cluster, name, "?after=9007199254740992") == []
+        assert log_of(cluster, name, "?after=9223372036854775806") == []
     assert log_of(cluster, "catalog-0") == log_of(cluster, "catalog-1")
 
 
@@ -98,12 +98,23 @@ def test_the_log_is_for_members_and_admins(opens: Opens) -> None:
     assert cluster.get("frontend-0", "/log", MEMBER).status == 404
 
 
-@pytest.mark.parametrize("query", ["?limit=0", "?limit=1001", "?after=-1", "?after=x", "?from=1", "?after=1&after=2"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "?limit=0",
+        "?limit=1001",
+        "?after=-1",
+        "?after=x",
+        "?after=9223372036854775807",
+        "?from=1",
+        "?after=1&after=2",
+    ],
+)
 def test_a_page_of_the_log_is_bounded(opens: Opens, query: str) -> None:
     cluster = opens(catalogs=1, orders=1)
     answer = cluster.get("catalog-0", f"/log{query}", MEMBER)
     assert answer.status == 400
-    assert "limit, after" in answer.json["detail"] or "after" in answer.json["detail"]
+    assert any(f"`{name}`" in answer.json["detail"] for name in ("limit", "after", "from"))
 
 
 def test_a_batch_that_is_not_committed_is_not_shown(opens: Opens) -> None:

@@ -188,11 +188,17 @@ WRONG = [
     ("POST", "/internal", {}, b"{}", 401),
     ("POST", "/internal", {"Authorization": "Bearer wrong-secret-of-some-length"}, b"{}", 403),
     ("GET", "/internal", {}, None, 405),
+    ("GET", "/cluster?x=1", {}, None, 400),
+    ("GET", "/openapi.json", {}, b"{}", 400),
+    ("POST", "/health", {"If-Match": "*"}, None, 400),
 ]
 WRONG_BY_ROLE = [
     ("frontend-0", "GET", "/books/zero", {}, None, 400),
     ("frontend-0", "GET", "/books?limit=1e3", {}, None, 400),
     ("frontend-0", "GET", "/books/999", {}, None, 404),
+    ("frontend-0", "GET", "/books/1?x=1", {}, None, 400),
+    ("frontend-0", "GET", f"/books/{2**63}", {}, None, 400),
+    ("frontend-0", "POST", "/books/1", {"If-Match": "*"}, None, 400),
     ("frontend-0", "PUT", "/books/1", {}, None, 405),
     ("frontend-0", "POST", "/books/1", {"Content-Type": "application/json"}, b"{", 400),
     ("frontend-0", "POST", "/books/1", {"Content-Type": "text/plain"}, b"{}", 415),
@@ -226,6 +232,27 @@ def test_every_error_is_problem_json_with_the_request_id(
         assert reply.headers["allow"]
     if status == 401:
         assert reply.headers["www-authenticate"].startswith("Bearer")
+
+
+@pytest.mark.parametrize("item", [2**53 + 1, 2**63 - 1])
+def test_the_highest_ids_are_unknown_books_and_orders_and_nothing_worse(store: Processes, item: int) -> None:
+    admin = {"Authorization": f"Bearer {store.token}"}
+    for name, method, path, body in [
+        ("frontend-0", "GET", f"/books/{item}", None),
+        ("frontend-0", "POST", f"/books/{item}", None),
+        ("frontend-0", "POST", "/orders", b'{"items":[{"id":%d}]}' % item),
+        ("frontend-0", "PATCH", f"/books/{item}", b'{"count":1}'),
+        ("frontend-0", "DELETE", f"/books/{item}", None),
+        ("catalog-0", "GET", f"/books/{item}", None),
+    ]:
+        reply = ask(store.node(name), method, path, body, {**admin, "Content-Type": "application/json"})
+        assert_problem(reply, 404)
+        assert reply.json["item"] == item
+    reply = store.get("frontend-0", f"/orders/{item}", admin)
+    assert_problem(reply, 404)
+    assert reply.json["order"] == item
+    for path in ("/books", "/orders"):
+        assert store.get("frontend-0", f"{path}?after={item}", admin).json == []
 
 
 # ---- secrets and request ids

@@ -168,6 +168,13 @@ PLAIN = [
     get(b"/books/3", b"Idempotency-Key: my-key", method=b"POST"),
     get(b"/books/3", b'Idempotency-Key: "bad', method=b"POST"),
     get(b"/books/3?quantity=5", method=b"POST"),
+    get(b"/books/3?quantity", method=b"POST"),
+    get(b"/books?topic=a;b&c"),
+    get(b"/books/1", b"Content-Type: application/json", body=b"{}"),
+    get(b"/books/3", b"Content-Type: application/json", method=b"DELETE", body=b"{}"),
+    get(b"/books/1", b"If-Match: *"),
+    get(b"/books/3", b"Content-Type: application/problem+json", method=b"POST", body=b"{}"),
+    get(b"/books/3", b"Content-Type: text/plain", b"Content-Type: application/json", method=b"POST", body=b"{}"),
     get(b"/books/3", method=b"DELETE"),
     BUY,
     get(b"/books/3", b"Content-Type: text/plain", method=b"POST", body=b"quantity=2"),
@@ -178,7 +185,27 @@ PLAIN = [
     get(b"/crash"),
     get(b"/split"),
 ]
+HOSTS = {
+    b"": 400,
+    b"Host: a\r\nHost: a\r\n": 400,
+    b"Host: a\r\nhost: b\r\n": 400,
+    b"Host: a b\r\n": 400,
+    b"Host: a/b\r\n": 400,
+    b"Host: user@a\r\n": 400,
+    b"Host: a:x\r\n": 400,
+    b"Host: \xc3\xa9\r\n": 400,
+    b"Host:  \r\n": 200,
+    b"Host: a..b_c-%d:\r\n": 200,
+    b"Host: \t[::1]:5002 \r\n": 200,
+}
 ODD = [
+    *(b"GET /books/1 HTTP/1.1\r\n" + hosts + b"\r\n" for hosts in HOSTS),
+    *(b"GET /books/1 HTTP/1.0\r\n" + hosts + b"\r\n" for hosts in HOSTS),
+    *(
+        get(b"/books/3", condition + b": *", method=method)
+        for condition in (b"If-Match", b"If-None-Match", b"if-unmodified-since")
+        for method in (b"POST", b"DELETE")
+    ),
     get(b"/books/1", version=b"1.0"),
     get(b"/books/1", b"Connection: close"),
     get(b"/books/1", b"Transfer-Encoding: chunked", method=b"POST") + b"0\r\n\r\n",
@@ -232,6 +259,24 @@ def test_requests_cut_anywhere_are_answered_as_the_ordinary_way_does(requests: l
     places = sorted({0, *(cut for cut in cuts if cut < len(data)), len(data)})
     short, ordinary = both(*(data[a:b] for a, b in pairwise(places)))
     assert short == ordinary
+
+
+@pytest.mark.parametrize("short", [True, False])
+@pytest.mark.parametrize("hosts", HOSTS)
+def test_a_request_has_one_proper_host_or_is_refused_whichever_way_it_goes(hosts: bytes, short: bool) -> None:
+    answer = Server(short).connect().say(b"GET /books/1 HTTP/1.1\r\n" + hosts + b"\r\n")
+    assert int(answer[9:12]) == HOSTS[hosts]
+    assert HOSTS[hosts] == 200 or b"Host header" in answer
+    old = Server(short).connect().say(b"GET /books/1 HTTP/1.0\r\n" + hosts + b"\r\n")
+    assert int(old[9:12]) == (HOSTS[hosts] if hosts else 200)
+
+
+@pytest.mark.parametrize("short", [True, False])
+@pytest.mark.parametrize("name", [b"If-Match", b"If-None-Match", b"If-Unmodified-Since"])
+def test_a_write_under_a_condition_is_refused_whichever_way_it_goes(name: bytes, short: bool) -> None:
+    answer = Server(short).connect().say(get(b"/books/3", name + b': "1-1"', method=b"POST"))
+    assert int(answer[9:12]) == 400
+    assert name + b" is not supported" in answer
 
 
 def test_requests_and_their_outcomes_are_counted_as_ever() -> None:
@@ -410,6 +455,15 @@ def test_whoever_is_no_member_or_says_nothing_sensible_is_refused(sent: bytes, s
     server = Server()
     assert server.connect().say(sent)[9:12] == status
     assert server.received == []
+
+
+@pytest.mark.parametrize("short", [True, False])
+@pytest.mark.parametrize("hosts", HOSTS)
+def test_an_envelope_has_one_proper_host_or_is_refused_whichever_way_it_goes(hosts: bytes, short: bool) -> None:
+    server = Server(short)
+    sent = post(envelope(messages=(Invalidated(1),))).replace(HOST, hosts)
+    assert server.connect().say(sent)[9:12] == (b"204" if HOSTS[hosts] == 200 else b"400")
+    assert len(server.received) == (HOSTS[hosts] == 200)
 
 
 def test_a_head_once_seen_lets_nobody_in_whose_secret_differs_in_the_end() -> None:

@@ -15,11 +15,12 @@ from pygmy.errors import Problem, outcome_unknown, unavailable
 from pygmy.peers import http_client
 from pygmy.web.app import make_app, root_resource
 from pygmy.web.auth import Secrets
-from pygmy.web.contract import BuyBody, ChangeBody
+from pygmy.web.contract import BasketBody, BuyBody, ChangeBody
 from pygmy.web.ids import uuid7
 from pygmy.web.metrics import Metrics
 from pygmy.web.openapi import Auth, Route
-from pygmy.web.requests import idempotency_key, positive, query, read_json, write_json
+from pygmy.web.queries import query
+from pygmy.web.requests import idempotency_key, positive, read_json, write_json
 from pygmy.web.status import ClusterBody, Health, NodeStatus, common_routes
 
 SECRETS = Secrets("c" * 32, "a" * 32)
@@ -55,15 +56,24 @@ class Store:
             get("/short", raising(Problem(409, "Out of stock", "Only 2 left.", item=1, count=2))),
             get("/bug", raising(RuntimeError("the secret is swordfish"))),
             get("/later-bug", lambda request: fail(RuntimeError("swordfish"))),
-            get("/books", lambda r: write_json(r, 200, query(r, Page))),
+            get("/books", lambda r: write_json(r, 200, query(r, Page)), query=Page),
             get("/books/{item}", lambda r, item: write_json(r, 200, positive(item, "book id"))),
             get("/wait", lambda r: self.waiting),
             get("/key", lambda r: write_json(r, 200, idempotency_key(r))),
             get("/admin", lambda r: write_json(r, 200, 1), auth=Auth.ADMIN),
             get("/member", lambda r: write_json(r, 200, 1), auth=Auth.MEMBER),
-            Route(path="/buy", handler=self.buy, **post),
-            Route(path="/must", handler=lambda r: write_json(r, 200, read_json(r, BuyBody)), **post),
-            Route(path="/title", handler=lambda r: write_json(r, 200, read_json(r, ChangeBody)), **post),
+            Route(path="/buy", handler=self.buy, body=BuyBody, **post),
+            Route(path="/must", handler=lambda r: write_json(r, 200, read_json(r, BuyBody)), body=BuyBody, **post),
+            Route(
+                path="/title", handler=lambda r: write_json(r, 200, read_json(r, ChangeBody)), body=ChangeBody, **post
+            ),
+            Route(
+                path="/basket",
+                handler=lambda r: write_json(r, 200, read_json(r, BasketBody)),
+                body=BasketBody,
+                **post,
+            ),
+            Route(path="/do", handler=lambda r: write_json(r, 200, 1), **post),
             *common_routes(
                 health=lambda: self.health,
                 cluster=lambda: ClusterBody("x", (NodeStatus("catalog-0", "catalog", "u", "RUNNING"),)),
@@ -199,7 +209,8 @@ def test_a_bad_idempotency_key_gets_400(store, sent):
 
 
 def test_two_idempotency_keys_get_400(store):
-    assert store.ask("GET", "/key", {"Idempotency-Key": ["a", "b"]})[0] == 400
+    status, _, body = store.ask("GET", "/key", {"Idempotency-Key": ["a", "b"]})
+    assert (status, body["detail"]) == (400, "Idempotency-Key: expected once, got it 2 times.")
 
 
 def test_a_body_is_decoded_and_a_missing_one_is_the_default(store):
@@ -208,31 +219,62 @@ def test_a_body_is_decoded_and_a_missing_one_is_the_default(store):
     assert store.ask("POST", "/must")[0] == 400
 
 
-@pytest.mark.parametrize("kind", ["application/json", "Application/JSON; charset=utf-8", "application/vnd.x+json"])
-def test_json_by_any_of_its_names_is_taken(store, kind):
+@pytest.mark.parametrize(
+    "kind", ["application/json", "Application/JSON; charset=UTF-8", 'application/json ; charset="utf-8";']
+)
+def test_json_that_is_declared_to_be_it_is_taken(store, kind):
     assert store.ask("POST", "/buy", {"Content-Type": kind}, b'{"quantity":3}')[0] == 200
 
 
-@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "application/jsonx", None])
-def test_a_body_that_is_not_declared_json_gets_415(store, kind):
-    assert store.ask("POST", "/buy", {"Content-Type": kind} if kind else {}, b'{"quantity":3}')[0] == 415
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "application/jsonx",
+        "application/problem+json",
+        "application/json; charset=latin-1",
+        "application/json; charset=utf-8x",
+        "application/json; x=y",
+        "application/json, text/plain",
+        "application/json" + " ;" * 4_000 + "x",
+        ["text/plain", "application/json"],
+        "",
+        None,
+    ],
+    ids=lambda kind: str(kind)[:40],
+)
+def test_a_body_that_is_not_declared_to_be_json_in_utf_8_gets_415(store, kind):
+    status, _, body = store.ask("POST", "/buy", {} if kind is None else {"Content-Type": kind}, b'{"quantity":3}')
+    assert status == 415
+    assert body["detail"] == "Expected one Content-Type: application/json, with charset=utf-8 or none."
 
 
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        (b'{"quantity":0}', "`int` >= 1 at `quantity`"),
+        (b'{"quantity":0}', "Expected `integer` >= 1 at `quantity` in the body."),
         (b'{"quantity":1001}', "<= 1000 at `quantity`"),
-        (b'{"quantity":"3"}', "Expected `int`, got `str` at `quantity`"),
-        (b'{"quantity":1.5}', "Expected `int`, got `float`"),
-        (b'{"quantity":1,"x":2}', "unknown field `x`"),
+        (b'{"quantity":"3"}', "Expected `integer`, got `string` at `quantity`"),
+        (b'{"quantity":1.5}', "Expected `integer`, got a number with a point or an exponent at `quantity`"),
+        (b'{"quantity":true}', "Expected `integer`, got `boolean`"),
+        (b'{"quantity":%s}' % (b"9" * 5000), "Number out of range at `quantity`"),
+        (b'{"quantity":1,"x":2}', "Unknown field `x` (expected: quantity) in the body."),
+        (b'{"a - at `$.quantity`":2}', "Unknown field `a - at `$.quantity`` (expected: quantity)"),
+        (b'{"%s":2}' % (b"x" * 9000), "Unknown field `" + "x" * 64 + "...`"),
+        (b'{"quantity":1,"quantity":2}', "Field `quantity`: expected once"),
+        (b'{"quantity":1,"\\u0071uantity":1}', "Field `quantity`: expected once"),
         (b"[1]", "Expected `object`, got `array`"),
         (b'{"quantity":', "not JSON"),
+        (b'{"quantity":NaN}', "not JSON"),
         (b"\xff\xfe", "not JSON"),
+        (b'\xef\xbb\xbf{"quantity":1}', "byte order mark"),
+        (b'{"\xff":1}', "not JSON in UTF-8: a text is not UTF-8."),
+        (b" \n", "Expected a JSON body."),
     ],
 )
 def test_a_bad_body_gets_400_saying_what_was_expected(store, body, said):
-    status, _, answer = store.ask("POST", "/buy", JSON, body)
+    status, _, answer = store.ask("POST", "/must", JSON, body)
     assert status == 400
     assert said in answer["detail"]
 
@@ -245,6 +287,8 @@ def test_a_body_over_the_routes_limit_gets_413(store):
 def test_a_query_is_typed(store):
     assert store.ask("GET", "/books?topic=a%20b&limit=5")[2] == {"topic": "a b", "limit": 5}
     assert store.ask("GET", "/books?topic=5")[2] == {"topic": "5", "limit": 100}
+    assert store.ask("GET", "/books?topic=a;limit=5&")[2] == {"topic": "a;limit=5", "limit": 100}
+    assert store.ask("GET", "/books?&topic=")[2] == {"topic": "", "limit": 100}
 
 
 @pytest.mark.parametrize(
@@ -256,7 +300,12 @@ def test_a_query_is_typed(store):
         ("limit=", "`limit`"),
         ("limit=%D9%A1", "`limit`"),
         ("limit=99999999999999999999999", "`limit`"),
-        ("page=2", "unknown field `page`"),
+        ("page=2", "Unknown query parameter `page` (expected: topic, limit)."),
+        ("page", "Unknown query parameter `page`"),
+        ("topic", "Query parameter `topic`: expected a value"),
+        ("topic=a&limit", "Query parameter `limit`: expected a value"),
+        ("=", "Unknown query parameter ``"),
+        ("limit=-" + "9" * 5000, "`limit`: expected an integer in at most 19 plain digits"),
         ("limit=1&limit=2", "expected once"),
         ("topic=%ff", "UTF-8"),
     ],
@@ -269,8 +318,38 @@ def test_a_bad_query_gets_400_saying_what_was_expected(store, sent, said):
 
 def test_a_write_with_a_query_is_refused_rather_than_half_understood(store):
     assert store.ask("POST", "/buy?quantity=5")[0] == 400
+    assert store.ask("POST", "/buy?quantity")[0] == 400
     assert store.ask("POST", "/buy")[0] == 200
-    assert store.ask("GET", "/key?x=1")[0] == 200
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
+def test_no_route_passes_over_a_query_that_it_does_not_take(store, method):
+    path = "/do" if method == "POST" else "/cluster"
+    status, _, body = store.ask(method, path + "?x=1")
+    assert status == 400
+    assert method == "HEAD" or body["detail"] == "Unknown query parameter `x` (expected: none)."
+    assert store.ask(method, path + "?")[0] == 200
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_no_route_passes_over_a_body_that_it_does_not_take(store, method):
+    path = "/do" if method == "POST" else "/cluster"
+    status, _, body = store.ask(method, path, JSON, b'{"quantity":2}')
+    assert (status, body["detail"]) == (400, f"Expected no body with {method} here.")
+    assert store.ask(method, path, JSON)[0] == 200
+
+
+@pytest.mark.parametrize("path", ["/health", "/metrics"])
+def test_what_monitors_add_does_not_make_a_node_look_ill(store, path):
+    assert store.ask("GET", f"{path}?_=1700000000", JSON, b"{}")[0] == 200
+
+
+@pytest.mark.parametrize("name", ["If-Match", "If-None-Match", "If-Unmodified-Since"])
+def test_a_write_under_a_condition_is_refused_rather_than_done_without(store, name):
+    status, _, body = store.ask("POST", "/do", {name: "*"})
+    assert status == 400
+    assert body["detail"].startswith(f"{name} is not supported: ")
+    assert store.ask("GET", "/cluster", {name: "*"})[0] == 200
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "x", "1.0", "01", "%2B1"])
@@ -278,14 +357,46 @@ def test_a_book_id_that_is_not_a_positive_integer_gets_400(store, text):
     assert store.ask("GET", f"/books/{text}")[0] == 400
 
 
-@pytest.mark.parametrize("digits", [19, 30, 5000])
-def test_a_book_id_that_no_book_can_have_gets_404(store, digits):
-    assert store.ask("GET", f"/books/{'9' * digits}")[0] == 404
+@pytest.mark.parametrize("text", [str(2**63), "9" * 19, "9" * 30, "9" * 5000], ids=len)
+def test_an_id_beyond_all_that_are_given_gets_400_naming_the_bound(store, text):
+    status, _, body = store.ask("GET", f"/books/{text}")
+    assert (status, body["detail"]) == (400, f"Expected an integer of 1..{2**63 - 1} in plain digits as book id.")
+
+
+def test_an_id_is_bounded_alike_in_a_path_and_in_a_body(store):
+    assert store.ask("GET", f"/books/{2**63 - 1}")[2] == 2**63 - 1
+    basket = b'{"items":[{"id":%d}]}'
+    assert store.ask("POST", "/basket", JSON, basket % (2**63 - 1))[2] == {
+        "items": [{"id": 2**63 - 1, "quantity": 1}]
+    }
+    status, _, body = store.ask("POST", "/basket", JSON, basket % 2**63)
+    assert (status, body["detail"]) == (400, f"Expected `integer` <= {2**63 - 1} at `items[0].id` in the body.")
+
+
+@pytest.mark.parametrize(
+    ("path", "sent", "said"),
+    [
+        (
+            "/basket",
+            b'{"items":[{"id":1,"count":2}]}',
+            "Unknown field `count` at `items[0]` (expected: id, quantity)",
+        ),
+        ("/basket", b'{"items":[{"id":1,"id":2}]}', "Field `id`: expected once"),
+        ("/basket", b'{"items":[{}]}', "Missing field `id` at `items[0]` in the body."),
+        ("/title", b'{"count":{"decrement":1}}', "Unknown field `decrement` at `count` (expected: increment)"),
+        ("/title", b'{"count":"5"}', 'Expected `integer` or `{"increment": integer}`, got `string` at `count`'),
+        ("/title", b'{"cost":"5"}', "Expected a number of 0..1000000 with at most two decimals at `cost`"),
+    ],
+)
+def test_what_is_wrong_inside_of_a_body_is_told_with_its_place(store, path, sent, said):
+    status, _, body = store.ask("POST", path, JSON, sent)
+    assert status == 400
+    assert said in body["detail"]
 
 
 def test_a_text_with_control_characters_is_refused_in_words(store):
     _, _, body = store.ask("POST", "/title", {"Content-Type": "application/json"}, b'{"title": "a\\nb"}')
-    assert body["detail"] == "Expected `str` without control characters at `title` in the body."
+    assert body["detail"] == "Expected `string` without control characters at `title` in the body."
 
 
 def bearer(secret):

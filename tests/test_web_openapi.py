@@ -116,13 +116,23 @@ def test_bodies_and_errors_are_described_by_the_types_that_validate(made):
     assert schemas["NewBookBody"]["additionalProperties"] is False
     assert set(schemas["OrderBody"]["required"]) == {"OrderId", "ID", "Date", "Order status", "Quantity", "Total"}
     patch = operations(made)["PATCH", "/books/{item}"]
-    assert set(patch["responses"]) == {"200", "400", "401", "403", "404", "500"}
+    assert set(patch["responses"]) == {"200", "400", "401", "403", "404", "413", "415", "500"}
     assert set(patch["responses"]["404"]["content"]) == {"application/problem+json"}
     assert [next(iter(one)) for one in patch["security"]] == ["admin", "member"]
     assert "Idempotency-Key" in [part["name"] for part in patch["parameters"]]
     assert patch["requestBody"]["required"]
     assert "content" not in operations(made)["DELETE", "/cache/{item}"]["responses"]["204"]
     assert [part["name"] for part in operations(made)["GET", "/books"]["parameters"]][:2] == ["topic", "limit"]
+
+
+def test_what_is_refused_of_any_request_is_in_the_document(made):
+    for (_, path), one in operations(made).items():
+        assert ("400" in one["responses"]) == (path not in ("/health", "/metrics"))
+        assert ("415" in one["responses"]) == ("requestBody" in one)
+        for part in one["parameters"]:
+            if part["in"] == "path":
+                assert part["schema"] == {"type": "integer", "minimum": 1, "maximum": 2**63 - 1}
+    assert made["components"]["schemas"]["BasketItem"]["properties"]["id"]["maximum"] == 2**63 - 1
 
 
 def test_what_the_document_says_of_headers_is_what_is_enforced(made):

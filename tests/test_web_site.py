@@ -172,7 +172,10 @@ def problem(heard):
 async def test_pipelined_requests_are_answered_in_order(serve):
     server = await serve()
     talk = await server.talk()
-    talk.say(b"GET /slow HTTP/1.1\r\n\r\n" + b"".join(b"GET /%d HTTP/1.1\r\n\r\n" % n for n in range(50)))
+    talk.say(
+        b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n"
+        + b"".join(b"GET /%d HTTP/1.1\r\nHost: x\r\n\r\n" % n for n in range(50))
+    )
     await until(lambda: server.echo.slow)
     server.echo.slow[0].write(b"<slow>")
     server.echo.slow[0].finish()
@@ -188,13 +191,13 @@ async def test_pipelined_requests_are_answered_in_order(serve):
         (b"garbage\r\n", 400),
         (b"GET / HTTP/9\r\n", 400),
         (b"\r\n\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\nno colon\r\nGET / HTTP/1.1\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\nContent-Length: x\r\n\r\n", 400),
-        (b"POST / HTTP/1.1\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n", 400),
-        (b"POST / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
-        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400),
-        (b"GET / HTTP/1.1\r\n" + b"".join(b"X-%d: 1\r\n" % n for n in range(100)) + b"\r\n", 431),
-        (b"GET / HTTP/1.1\r\nX: " + b"x" * 20_000 + b"\r\n\r\n", 431),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nno colon\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n" + b"".join(b"X-%d: 1\r\n" % n for n in range(100)) + b"\r\n", 431),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 20_000 + b"\r\n\r\n", 431),
         (b"GET /" + b"x" * 20_000, 414),
         (b"".join(b"X-%d: %s\r\n" % (n, b"x" * 1000) for n in range(1)) + b"\r\n", 400),
     ],
@@ -205,15 +208,33 @@ async def test_garbage_gets_a_problem_and_is_closed(serve, sent, status):
     talk = await server.talk()
     heard = await talk.say(sent).end()
     assert problem(heard)["status"] == status
-    assert heard.count(b"HTTP/1.1") == 1
+    assert heard.count(b"HTTP/1.1 ") == 1
     assert b"html" not in heard.lower()
     assert server.echo.seen == []
+
+
+@pytest.mark.parametrize(
+    ("sent", "part"),
+    [
+        (b"garbage\r\n", "first line"),
+        (GET + b"GET /\xc3\xa9 HTTP/1.1\r\n", "first line"),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nno colon\r\n\r\n", "headers"),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "body"),
+        (GET + b"GET / HTTP/1.1\r\n\r\n", "Host"),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_whoever_sends_garbage_is_told_which_part_of_it_is(serve, sent, part):
+    heard = await (await (await serve()).talk()).say(sent).end()
+    assert part in problem(heard)["detail"]
 
 
 @pytest_twisted.ensureDeferred
 async def test_a_request_id_sent_is_in_the_refusal_too(serve):
     talk = await (await serve()).talk()
-    heard = await talk.say(b"POST / HTTP/1.1\r\nX-Request-ID: r1\r\nContent-Length: 99999999\r\n\r\n").end()
+    heard = await talk.say(
+        b"POST / HTTP/1.1\r\nHost: x\r\nX-Request-ID: r1\r\nContent-Length: 99999999\r\n\r\n"
+    ).end()
     assert problem(heard)["request_id"] == "r1"
 
 
@@ -221,7 +242,9 @@ async def test_a_request_id_sent_is_in_the_refusal_too(serve):
 async def test_a_body_over_the_limit_is_refused_by_its_announcement(serve):
     """Before any of it is stored, and without the 100 Continue that would ask for it."""
     talk = await (await serve()).talk()
-    heard = await talk.say(b"POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 65537\r\n\r\n").end()
+    heard = await talk.say(
+        b"POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 65537\r\n\r\n"
+    ).end()
     assert problem(heard)["status"] == 413
     assert b"100 Continue" not in heard
 
@@ -229,7 +252,7 @@ async def test_a_body_over_the_limit_is_refused_by_its_announcement(serve):
 @pytest_twisted.ensureDeferred
 async def test_a_body_at_the_limit_is_taken(serve):
     talk = await (await serve()).talk()
-    talk.say(b"POST / HTTP/1.1\r\nContent-Length: 65536\r\n\r\n" + b"x" * 65536)
+    talk.say(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 65536\r\n\r\n" + b"x" * 65536)
     await talk.hears(b"</ 65536>")
 
 
@@ -239,7 +262,11 @@ async def test_a_chunked_body_over_the_limit_is_refused_and_not_executed(serve, 
     server = await serve()
     talk = await server.talk()
     chunk = b"%x\r\n%s\r\n" % (cut, b"x" * cut)
-    talk.say(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk * (66_000 // cut + 1) + b"0\r\n\r\n")
+    talk.say(
+        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        + chunk * (66_000 // cut + 1)
+        + b"0\r\n\r\n"
+    )
     assert problem(await talk.end())["status"] == 413
     assert server.echo.seen == []
 
@@ -247,9 +274,9 @@ async def test_a_chunked_body_over_the_limit_is_refused_and_not_executed(serve, 
 @pytest_twisted.ensureDeferred
 async def test_the_internal_path_takes_longer_bodies(serve):
     talk = await (await serve()).talk()
-    talk.say(b"POST /internal HTTP/1.1\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 1_000_000)
+    talk.say(b"POST /internal HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 1_000_000)
     await talk.hears(b"</internal 1000000>")
-    talk.say(b"POST /internal HTTP/1.1\r\nContent-Length: 8388609\r\n\r\n")
+    talk.say(b"POST /internal HTTP/1.1\r\nHost: x\r\nContent-Length: 8388609\r\n\r\n")
     assert problem(await talk.end())["status"] == 413
 
 
@@ -257,7 +284,9 @@ async def test_the_internal_path_takes_longer_bodies(serve):
 async def test_three_hundred_half_sent_requests_delay_nobody_and_are_closed_in_time(serve):
     server = await serve()
     for n in range(300):
-        (await server.talk()).say((GET[:-2], os.urandom(64), b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\nx")[n % 3])
+        (await server.talk()).say(
+            (GET[:-2], os.urandom(64), b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nx")[n % 3]
+        )
     slow = server.talks[:]
     await (await server.talk()).say(GET).hears(b"</books 0>")
     server.clock.pump([1.0] * 16)
@@ -269,7 +298,7 @@ async def test_three_hundred_half_sent_requests_delay_nobody_and_are_closed_in_t
 async def test_a_drip_of_bytes_does_not_extend_a_requests_time(serve):
     server = await serve()
     talk = await server.talk()
-    talk.say(b"POST /slow-body HTTP/1.1\r\nContent-Length: 1000\r\n\r\n")
+    talk.say(b"POST /slow-body HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
     for _ in range(17):
         talk.say(b"x")
         await server.caught_up()
@@ -328,7 +357,7 @@ async def test_an_idle_connection_is_kept_for_a_minute_then_closed(serve):
 async def test_a_handler_may_take_its_time(serve):
     server = await serve()
     talk = await server.talk()
-    talk.say(b"GET /slow HTTP/1.1\r\n\r\n")
+    talk.say(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
     await until(lambda: server.echo.slow)
     server.clock.pump([1.0] * 300)
     server.echo.slow[0].write(b"<done>")
@@ -342,7 +371,7 @@ async def test_a_client_that_does_not_read_its_answer_is_cut_off(serve):
     talk = await server.talk()
     await talk.say(GET).hears(b"</books 0>")
     talk.transport.pauseProducing()
-    talk.say(b"GET /slow HTTP/1.1\r\n\r\n")
+    talk.say(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
     await until(lambda: server.echo.slow)
     server.echo.slow[0].write(b"x" * 50_000_000)
     server.echo.slow[0].finish()
@@ -373,7 +402,7 @@ async def test_connections_over_the_limit_are_told_so_and_others_served(serve):
 async def test_what_nothing_caught_is_a_problem_without_details(serve):
     server = await serve()
     talk = await server.talk()
-    heard = await talk.say(b"GET /crash HTTP/1.1\r\nConnection: close\r\n\r\n").end()
+    heard = await talk.say(b"GET /crash HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").end()
     assert problem(heard)["status"] == 500
     assert b"swordfish" not in heard
 
@@ -382,7 +411,7 @@ async def test_what_nothing_caught_is_a_problem_without_details(serve):
 async def test_star_and_http_1_0_are_answered(serve):
     server = await serve()
     talk = await server.talk()
-    await talk.say(b"OPTIONS * HTTP/1.1\r\n\r\n").hears(b"</* 0>")
+    await talk.say(b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n").hears(b"</* 0>")
     heard = await (await server.talk()).say(b"GET /old HTTP/1.0\r\n\r\n").end()
     assert b"</old 0>" in heard
 
@@ -393,7 +422,7 @@ async def test_a_target_with_scheme_and_host_is_the_same_as_without(serve):
     talk = await server.talk()
     for target, path in [(b"http://host:1/books?x", b"/books"), (b"HTTPS://host", b"/"), (b"http://h?x", b"/")]:
         await talk.say(b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % target).hears(b"<%s 0>" % path)
-    limited = b"POST http://host/small HTTP/1.1\r\nContent-Length: 99999999\r\n\r\n"
+    limited = b"POST http://host/small HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n"
     assert problem(await talk.say(limited).end())["status"] == 413
 
 
@@ -408,7 +437,7 @@ async def test_a_shortcut_answers_whole_requests_on_a_quiet_connection_only(serv
     server = await serve(shortcut=shortcut)
     talk = await server.talk()
     await talk.say(GET).hears(b"<short>")
-    await talk.say(b"GET /slow HTTP/1.1\r\n\r\n" + GET).hears(b"<short>")
+    await talk.say(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n" + GET).hears(b"<short>")
     await until(lambda: server.echo.slow)
     talk.say(GET)
     await server.caught_up()
@@ -424,7 +453,7 @@ async def test_draining_closes_the_idle_and_waits_for_the_busy(serve):
     server = await serve()
     idle, busy = await server.talk(), await server.talk()
     await idle.say(GET).hears(b"</books 0>")
-    busy.say(b"GET /slow HTTP/1.1\r\n\r\n")
+    busy.say(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
     await until(lambda: server.echo.slow)
     drained = server.site.drain()
     await idle.end()
@@ -440,7 +469,7 @@ async def test_draining_closes_the_idle_and_waits_for_the_busy(serve):
 async def test_draining_does_not_wait_for_a_client_that_left(serve):
     server = await serve()
     talk = await server.talk()
-    talk.say(b"GET /slow HTTP/1.1\r\n\r\n")
+    talk.say(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
     await until(lambda: server.echo.slow)
     drained = server.site.drain()
     talk.transport.abortConnection()
@@ -452,7 +481,9 @@ async def test_draining_does_not_wait_for_a_client_that_left(serve):
 async def test_a_shortcut_never_takes_a_part_of_a_request_for_a_whole_one(serve):
     server = await serve(shortcut=lambda data: b"<short>" if data == GET else None)
     talk = await server.talk()
-    talk.say(b"GET /a HTTP/1.1\r\n\r\nPOST /b HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(GET))
+    talk.say(
+        b"GET /a HTTP/1.1\r\nHost: x\r\n\r\nPOST /b HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(GET)
+    )
     await talk.hears(b"</a 0>")
     assert b"<short>" not in await talk.say(GET).hears(b"</b %d>" % len(GET))
 
@@ -481,7 +512,7 @@ async def test_answers_that_go_at_once_keep_their_order_though_the_client_does_n
     heard = await talk.hears(b"\r\n\r\n<", len(asked))
     await until(lambda: len(talk.heard) >= sum(map(len, asked)))
     assert [int(part[:3]) for part in heard.split(b"\r\n\r\n<")[1:]] == list(range(len(asked)))
-    await talk.say(b"GET /last HTTP/1.1\r\n\r\n").hears(b"</last 0>")
+    await talk.say(b"GET /last HTTP/1.1\r\nHost: x\r\n\r\n").hears(b"</last 0>")
     assert talk.heard.count(b"x") >= 100_000 * len(asked)
 
 

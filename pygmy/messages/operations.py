@@ -9,6 +9,7 @@ from typing import Literal
 from msgspec import Struct
 
 MOST_COPIES = 1_000_000_000  # of one book
+LARGEST_ID = 2**63 - 1  # of books and of orders: what SQLite can hold
 
 
 class Line(Struct, frozen=True):

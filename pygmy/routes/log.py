@@ -1,16 +1,19 @@
 """GET /log: the committed batches of a replica's log as they are stored, as JSON lines, for whoever audits it."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Annotated
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 from twisted.web.iweb import IRequest
 
+from pygmy.messages.operations import LARGEST_ID
 from pygmy.messages.replication import Batch
 from pygmy.routes.table import MEDIA
-from pygmy.web.contract import After, PageSize
+from pygmy.web.contract import PageSize
 from pygmy.web.openapi import Auth, Route
-from pygmy.web.requests import query, write_bytes
+from pygmy.web.queries import query
+from pygmy.web.requests import write_bytes
 
 _encode = msgspec.json.Encoder().encode
 
@@ -18,7 +21,7 @@ _encode = msgspec.json.Encoder().encode
 class LogQuery(Struct, frozen=True, forbid_unknown_fields=True):
     """GET /log."""
 
-    after: After = 0
+    after: Annotated[int, Meta(ge=0, lt=LARGEST_ID)] = 0  # the seq behind it is looked for
     limit: PageSize = 100
 
 

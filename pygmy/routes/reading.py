@@ -11,7 +11,8 @@ from pygmy.caching.lookups import Asked, Lookups
 from pygmy.errors import no_such_book
 from pygmy.web.contract import LONGEST_TEXT, After, BookBody, PageSize, SummaryBody
 from pygmy.web.openapi import Auth, Route
-from pygmy.web.requests import positive, query, request_id, write_bytes
+from pygmy.web.queries import query
+from pygmy.web.requests import positive, request_id, write_bytes
 
 
 class BooksQuery(Struct, frozen=True, forbid_unknown_fields=True):

@@ -17,6 +17,7 @@ from twisted.web.server import version
 
 from pygmy.caching.cache import BookOf, PageOf, Stored, Thing
 from pygmy.routes.reading import BooksQuery, matches
+from pygmy.web.hosts import is_host
 from pygmy.web.ids import uuid7
 
 _LONGEST = 2_048
@@ -129,7 +130,7 @@ def _plain(lines: list[bytes]) -> dict[bytes, bytes] | None:
         if name == b"connection" and header[2].strip().lower() != b"keep-alive":
             return None
         seen[name] = header[2]
-    return seen if b"host" in seen else None
+    return seen if b"host" in seen and is_host(seen[b"host"].strip()) else None
 
 
 def _target(target: str) -> Thing | None:
@@ -137,8 +138,6 @@ def _target(target: str) -> Thing | None:
     if path != "/books":
         return BookOf(int(path.removeprefix("/books/")))
     values: dict[str, str] = {}
-    if ";" in query:  # twisted.web takes it for another &
-        return None
     for part in query.split("&") if query else ():
         name, equals, value = part.partition("=")
         if not equals or not value or name in values or name not in ("topic", "limit", "after"):

@@ -28,7 +28,8 @@ from pygmy.web.contract import (
 )
 from pygmy.web.ids import uuid7
 from pygmy.web.openapi import Auth, Route
-from pygmy.web.requests import idempotency_key, positive, query, read_json, request_id, write_bytes, write_json
+from pygmy.web.queries import query
+from pygmy.web.requests import idempotency_key, positive, read_json, request_id, write_bytes, write_json
 
 AnswerT = TypeVar("AnswerT")
 KEY = "Idempotency-Key"

@@ -23,7 +23,8 @@ from pygmy.web.internal import Internal
 from pygmy.web.metrics import Metrics
 from pygmy.web.openapi import Auth, Route, document
 from pygmy.web.problems import answer_failure
-from pygmy.web.requests import request_id, write_bytes
+from pygmy.web.queries import Nothing, query
+from pygmy.web.requests import refuse_body, refuse_conditions, request_id, write_bytes
 from pygmy.web.short import ShortWay
 
 T = TypeVar("T")
@@ -95,12 +96,16 @@ def _guarded(
 ) -> Callable[..., "Deferred[bytes]"]:
     """The route's handler behind its secret, with its errors answered and its answers counted."""
     check = {Auth.ADMIN: secrets.require_admin, Auth.MEMBER: secrets.require_member}.get(route.auth)
+    refuses_query = route.query is None and not route.lenient
+    refuses_body = route.body is None and not route.lenient
 
     def call(request: IRequest, parts: dict[str, str]) -> Any:
         if check is not None:
             check(request)
-        if request.args and route.query is None and route.method != "GET":
-            raise bad_request("Expected no query parameters.")  # a ?quantity=5 must not buy one copy
+        if refuses_query and b"?" in request.uri:
+            query(request, Nothing)  # a ?quantity=5 must not buy one copy
+        if refuses_body:
+            refuse_body(request)
         return route.handler(request, **parts)
 
     def serve(request: IRequest, **parts: str) -> "Deferred[bytes]":
@@ -154,18 +159,20 @@ class _Root(Resource):
             return self.internal.render(request)
         try:
             _readable(request)
+            if request.method not in (b"GET", b"HEAD"):
+                refuse_conditions(request)
+            request.setHost(b"localhost", 80)  # Klein would look at it, and cannot do with every one
             return self._app.render(request)
         except Exception:
             return answer_failure(request, Failure())
 
 
 def _readable(request: IRequest) -> None:
-    """Klein decodes path and Host as UTF-8 before any error handler could hear of it."""
+    """Klein decodes the path as UTF-8 before any error handler could hear of it."""
     try:
         b"/".join(request.postpath).decode("utf-8")
-        request.getRequestHostname().decode("ascii")
     except UnicodeDecodeError:
-        raise bad_request("Expected a path in UTF-8 and a Host in ASCII.") from None
+        raise bad_request("Expected a path in UTF-8.") from None
 
 
 def root_resource(app: App, *, internal: Internal | None = None) -> IResource:

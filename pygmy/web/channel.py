@@ -17,6 +17,7 @@ from pygmy.logs import Logger
 from pygmy.sending import send
 from pygmy.tls.ends import trouble_of
 from pygmy.tls.names import names_in
+from pygmy.web.hosts import why_not
 from pygmy.web.problems import PROBLEM_MEDIA, answer_problem, as_problem, problem_body, problem_headers
 from pygmy.web.requests import request_id, sane_request_id, too_large
 
@@ -169,11 +170,14 @@ class BoundedChannel(HTTPChannel):
             super().rawDataReceived(data)
 
     def allHeadersReceived(self) -> None:
-        """Refuse a body by its announced length, before asking for it or storing any of it."""
+        """Refuse a wrong Host; and a body by its announced length, before asking for it or storing any of it."""
         self._path = origin_form(self._path)
         request = self.requests[-1]
+        trouble = why_not(request.requestHeaders.getRawHeaders(b"Host", []), self._version)
         request.body_limit = self._limits.body_at(self._path.partition(b"?")[0])
-        if self.length is not None and self.length > request.body_limit:
+        if trouble:
+            self.refuse(bad_request(trouble))
+        elif self.length is not None and self.length > request.body_limit:
             self.refuse(too_large(request.body_limit))
         else:
             super().allHeadersReceived()
@@ -251,7 +255,12 @@ class BoundedChannel(HTTPChannel):
     def _respondToBadRequestAndDisconnect(self) -> None:
         """Whatever twisted.web could not read."""
         long = self._receivedHeaderSize > self.totalHeadersSize or self._receivedHeaderCount > self.maxHeaders
-        self.refuse(self._head_too_large() if long else bad_request("Expected a well-formed request."))
+        self.refuse(self._head_too_large() if long else bad_request(self._malformed()))
+
+    def _malformed(self) -> str:
+        if not hasattr(self, "_version"):  # it has that from a first line until the end of the request
+            return "Expected a first line such as GET /books HTTP/1.1, its target in visible ASCII characters."
+        return "Expected well-formed headers, and a body just as Content-Length or Transfer-Encoding announces it."
 
     def _head_too_large(self) -> Problem:
         if not self.requests:  # it begins with the second line

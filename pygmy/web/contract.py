@@ -7,16 +7,16 @@ from typing import Annotated
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from pygmy.errors import bad_request
-from pygmy.messages.operations import MOST_COPIES, AddBook, Book, ChangeBook, Line, NewBook, Order
+from pygmy.messages.operations import LARGEST_ID, MOST_COPIES, AddBook, Book, ChangeBook, Line, NewBook, Order
 from pygmy.web.numbers import Money
 
-BookId = Annotated[int, Meta(ge=1, le=2**53)]
+BookId = Annotated[int, Meta(ge=1, le=LARGEST_ID)]
 Quantity = Annotated[int, Meta(ge=1, le=1000)]
 # No control characters. `(?![\s\S])` is the end of the text, in Python as in JSON Schema: `$` lets a newline by.
 LONGEST_TEXT = 500
 Text = Annotated[str, Meta(min_length=1, max_length=LONGEST_TEXT, pattern=r"^[^\x00-\x1f\x7f-\x9f]*(?![\s\S])")]
 PageSize = Annotated[int, Meta(ge=1, le=1000)]
-After = Annotated[int, Meta(ge=0, le=2**53)]
+After = Annotated[int, Meta(ge=0, le=LARGEST_ID)]
 Count = Annotated[int, Meta(ge=0, le=MOST_COPIES)]
 
 

@@ -22,6 +22,7 @@ from pygmy.logs import Logger
 from pygmy.messages.internal import AnswerBody, Call, Envelope, OneWay, Refused
 from pygmy.tls.refusals import Refusals
 from pygmy.web.auth import Secrets, Unproven
+from pygmy.web.hosts import is_host
 from pygmy.web.problems import answer_problem
 from pygmy.web.replies import OnChannel, OnRequest, Reply, Sink, whole
 from pygmy.web.requests import request_id, write_bytes
@@ -151,6 +152,7 @@ class Internal(Resource):
             or len(set(names)) < len(names)
             or not set(names) - {b"authorization"} <= _HARMLESS
             or b"host" not in names
+            or not is_host(dict(headers)[b"host"])
         ):
             return False
         if len(self._heads) >= _HEADS:

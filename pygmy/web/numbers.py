@@ -13,11 +13,12 @@ class Money(int):
     @classmethod
     def from_json(cls, number: object) -> "Money":
         """From an int or an exact Decimal. ValueError says what was expected."""
+        expected = ValueError(f"Expected a number of 0..{HIGHEST_COST} with at most two decimals")
         if isinstance(number, bool) or not isinstance(number, int | Decimal):
-            raise ValueError("Expected a number")
+            raise expected
         # Range first: quantize() of a number with too many digits would fail.
         if not 0 <= number <= HIGHEST_COST or (cents := Decimal(number).quantize(_CENT)) != number:
-            raise ValueError(f"Expected a number of 0..{HIGHEST_COST} with at most two decimals")
+            raise expected
         return cls(int(cents.scaleb(2)))
 
     @classmethod

@@ -11,12 +11,14 @@ import msgspec
 from msgspec import Struct
 
 import pygmy
+from pygmy.messages.operations import LARGEST_ID
 from pygmy.web.numbers import schema_of
 from pygmy.web.problems import PROBLEM_MEDIA, ProblemBody
 from pygmy.web.requests import KEY_PATTERN
 
 _REF = "#/components/schemas/{name}"
 _PART = re.compile(r"{(\w+)}")
+_ID = {"type": "integer", "minimum": 1, "maximum": LARGEST_ID}
 
 
 class Auth(StrEnum):
@@ -33,7 +35,8 @@ class Route(Struct, frozen=True, kw_only=True):
     `path` is an OpenAPI template (`/books/{item}`); what is in braces goes to the handler as a `str` keyword.
     `handler(request, **path parts)` returns bytes (see `write_json`), a Deferred of them, or is `async def`.
     `body` and `query` are the msgspec types that the handler decodes with; `answers` maps a status to the
-    type of its JSON body (None: no body); `errors` lists the statuses of problem+json answers.
+    type of its JSON body (None: no body); `errors` lists the statuses of problem+json answers. A query or a body that
+    it does not take is a 400, but for a `lenient` one, which passes over both: monitors ask so.
     """
 
     method: str
@@ -48,6 +51,7 @@ class Route(Struct, frozen=True, kw_only=True):
     auth: Auth = Auth.ANYONE
     idempotent_key: bool = False
     media: str = "application/json"
+    lenient: bool = False
 
 
 def document(routes: Sequence[Route], title: str) -> bytes:
@@ -110,11 +114,8 @@ def _operation(route: Route, schemas: Schemas) -> dict[str, Any]:
 
 
 def _parameters(route: Route) -> list[dict[str, Any]]:
-    """Path parts (every one is a positive integer), query parameters and the two headers."""
-    parts = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "integer", "minimum": 1}}
-        for name in _PART.findall(route.path)
-    ]
+    """Path parts (every one is an id), query parameters and the two headers."""
+    parts = [{"name": name, "in": "path", "required": True, "schema": _ID} for name in _PART.findall(route.path)]
     headers = [_header("X-Request-ID", {})]  # any is taken: one that cannot stand in a log line is replaced
     if route.idempotent_key:
         headers.append(_header("Idempotency-Key", {"pattern": f"^({KEY_PATTERN})$"}))
@@ -144,9 +145,14 @@ def _responses(route: Route, schemas: Schemas) -> dict[str, Any]:
         str(status): _response(status, route.media, schemas[type] if type is not None else None)
         for status, type in route.answers.items()
     }
-    for status in (*route.errors, *_GUARDED[route.auth], 500):
+    for status in (*route.errors, *_GUARDED[route.auth], *_of_reading(route), 500):
         responses.setdefault(str(status), _response(status, PROBLEM_MEDIA, schemas[ProblemBody]))
     return dict(sorted(responses.items()))
+
+
+def _of_reading(route: Route) -> tuple[int, ...]:
+    """What a request may get before its route has done anything."""
+    return (*(() if route.lenient else (400,)), *(() if route.body is None else (413, 415)))
 
 
 def _response(status: int, media: str, schema: dict[str, Any] | None) -> dict[str, Any]:

@@ -62,7 +62,7 @@ def _of_routing(error: HTTPException) -> Problem:
         return Problem(405, "Method not allowed", f"Expected one of: {allowed}.", headers={"Allow": allowed})
     if status == 404:
         return Problem(404, "Not found", "There is nothing at this path.")
-    return Problem(status, error.name, error.description or error.name)
+    return Problem(status, error.name, "The request cannot be routed.")
 
 
 def problem_headers(problem: Problem) -> dict[str, str]:

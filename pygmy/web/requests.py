@@ -1,15 +1,18 @@
-"""Reading requests strictly and writing answers: ids, keys, JSON bodies, query parameters."""
+"""Reading requests strictly and writing answers: ids, keys, JSON bodies."""
 
+import json
 import re
 from collections.abc import Mapping
 from functools import cache
 from http import HTTPStatus
-from typing import Any, TypeVar, cast, get_args
+from typing import Any, TypeVar, cast
 
 import msgspec
 from twisted.web.iweb import IRequest
 
 from pygmy.errors import Problem, bad_request
+from pygmy.messages.operations import LARGEST_ID
+from pygmy.web.explained import explained, shortened
 from pygmy.web.ids import uuid7
 from pygmy.web.numbers import exact, from_number
 
@@ -21,10 +24,12 @@ _SANE_ID = re.compile(rb"[\x21-\x7e]{1,128}\Z")
 # Quoted, or bare; in words that Python and JSON Schema share.
 KEY_PATTERN = r'"([\x21\x23-\x7e]{1,255})"|([\x21\x23-\x7e][\x21-\x7e]{0,254})'
 _KEY = re.compile(KEY_PATTERN.encode("ascii"))
-_INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})\Z", re.ASCII)
-_POSITIVE = re.compile(r"[1-9][0-9]*\Z", re.ASCII)
-_JSON_MEDIA = re.compile(rb"application/(?:[a-z0-9.!#$&^_-]+\+)?json\s*(?:;|\Z)", re.IGNORECASE)
-_PATTERN = re.compile(r"matching regex '.*'")
+_POSITIVE = re.compile(r"[1-9][0-9]{0,18}\Z", re.ASCII)
+_JSON_MEDIA = re.compile(rb'application/json(?:[ \t]*;(?:[ \t]*charset=(?:utf-8|"utf-8"))?)*[ \t]*\Z', re.IGNORECASE)
+_MARK = b"\xef\xbb\xbf"
+# What a client asks for that wants to change only what it has seen (RFC 9110, 13.1). No version is looked at before a
+# write: to go on would lose the protection silently.
+CONDITIONS = frozenset({b"if-match", b"if-none-match", b"if-unmodified-since"})
 _ENCODER = msgspec.json.Encoder()
 
 
@@ -53,24 +58,27 @@ def idempotency_key(request: IRequest) -> str | None:
     sent = request.requestHeaders.getRawHeaders(b"Idempotency-Key")
     if not sent:
         return None
-    found = _KEY.fullmatch(sent[0]) if len(sent) == 1 else None
+    if len(sent) > 1:
+        raise bad_request(f"Idempotency-Key: expected once, got it {len(sent)} times.")
+    found = _KEY.fullmatch(sent[0])
     if found is None:
-        raise bad_request("Idempotency-Key: expected one of 1 to 255 visible ASCII characters, quoted or bare.")
+        raise bad_request("Idempotency-Key: expected 1 to 255 visible ASCII characters, quoted or bare.")
     return cast(bytes, found[1] or found[2]).decode("ascii")
 
 
 def read_json(request: IRequest, type: type[T], *, default: T = REQUIRED, limit: int = BODY_LIMIT) -> T:
     """The body as a `type`; without a body `default`, or 400 if there is none.
 
-    415 if it is not declared to be JSON, 413 over `limit` bytes, 400 saying what was expected and where.
+    415 if it is not declared to be JSON in UTF-8, 413 over `limit` bytes, 400 saying what was expected and where.
     """
     body = request.content.read(limit + 1)
     if not body:
         if default is REQUIRED:
             raise bad_request("Expected a JSON body.")
         return default
-    if not _JSON_MEDIA.match(request.getHeader(b"Content-Type") or b""):
-        raise Problem(415, "Not JSON", "Expected a body with Content-Type: application/json.")
+    declared = request.requestHeaders.getRawHeaders(b"Content-Type", [])
+    if len(declared) != 1 or not _JSON_MEDIA.match(declared[0]):
+        raise Problem(415, "Not JSON", "Expected one Content-Type: application/json, with charset=utf-8 or none.")
     if len(body) > limit:
         raise too_large(limit)
     return _decoded(body, type)
@@ -78,12 +86,32 @@ def read_json(request: IRequest, type: type[T], *, default: T = REQUIRED, limit:
 
 def _decoded(body: bytes, type: type[T]) -> T:
     try:
-        return cast(T, _decoder(cast(Any, type)).decode(body))
+        value = cast(T, _decoder(cast(Any, type)).decode(body))
     except msgspec.ValidationError as error:
-        raise bad_request(f"{_explained(error)} in the body.") from None
+        raise bad_request(f"{explained(error, type)} in the body.") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        what = "nested too deep" if isinstance(error, RecursionError) else str(error)
-        raise bad_request(f"The body is not JSON in UTF-8: {what}.") from None
+        raise bad_request(_no_json(body, error)) from None
+    if body.count(b":") > 1:  # else there is nothing that could be there twice
+        json.loads(body, object_pairs_hook=_once, parse_int=str, parse_float=str)
+    return value
+
+
+def _no_json(body: bytes, error: Exception) -> str:
+    if not body.strip():
+        return "Expected a JSON body."
+    if body.startswith(_MARK):
+        return "The body is not JSON in UTF-8: it begins with a byte order mark."
+    what = {UnicodeDecodeError: "a text is not UTF-8", RecursionError: "nested too deep"}.get(type(error), str(error))
+    return f"The body is not JSON in UTF-8: {what}."
+
+
+def _once(pairs: list[tuple[str, Any]]) -> None:
+    """400 where a field is there twice. (msgspec takes the last one, others the first: RFC 8259, 4.)"""
+    seen: set[str] = set()
+    for name, _ in pairs:
+        if name in seen:
+            raise bad_request(f"Field `{shortened(name)}`: expected once, got it several times in the body.")
+        seen.add(name)
 
 
 @cache
@@ -91,57 +119,31 @@ def _decoder(type: type[Any]) -> "msgspec.json.Decoder[Any]":
     return msgspec.json.Decoder(type, dec_hook=from_number, float_hook=exact)
 
 
-def _explained(error: Exception) -> str:
-    """msgspec's "Expected `int` - at `$.x`" with its path, and the one pattern that bodies have, in words."""
-    said = _PATTERN.sub("without control characters", str(error))
-    return said.replace(" - at `$.", " at `").replace(" - at `$[", " at `[").replace(" - at `$`", "")
-
-
 def too_large(limit: int) -> Problem:
     """413: the body has more than `limit` bytes."""
     return Problem(413, "Body too large", f"Expected a body of at most {limit} bytes.", limit=limit)
 
 
-def query(request: IRequest, type: type[T]) -> T:
-    """The query parameters as a Struct of str, int or optional fields. Unknown, repeated or bad ones: 400."""
-    integers = _integers(cast(Any, type))
-    values: dict[str, str | int] = {}
-    for raw_name, sent in request.args.items():
-        name, text = _text(raw_name), _text(sent[-1])
-        if len(sent) > 1:
-            raise bad_request(f"Query parameter `{name}`: expected once, got {len(sent)} times.")
-        values[name] = int(text) if name in integers and _INTEGER.match(text) else text
-    try:
-        return msgspec.convert(values, type)
-    except msgspec.ValidationError as error:
-        known = ", ".join(field.encode_name for field in msgspec.structs.fields(cast(Any, type)))
-        raise bad_request(f"{_explained(error)} in the query (parameters: {known or 'none'}).") from None
+def refuse_body(request: IRequest) -> None:
+    """400 if there is one. What a body of a GET or DELETE should mean is defined nowhere (RFC 9110, 9.3)."""
+    if request.content.read(1):
+        raise bad_request(f"Expected no body with {request.method.decode('ascii', 'replace')} here.")
 
 
-def _text(raw: bytes) -> str:
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError:
-        raise bad_request("Expected query parameters in UTF-8.") from None
-
-
-@cache
-def _integers(type: type[Any]) -> frozenset[str]:
-    """Fields that are integers. (msgspec's lax mode would take "1e2" for one, so it is not used.)"""
-    return frozenset(field.encode_name for field in msgspec.structs.fields(type) if _is_integer(field.type))
-
-
-def _is_integer(hint: Any) -> bool:
-    return hint is int or any(_is_integer(part) for part in get_args(hint))
+def refuse_conditions(request: IRequest) -> None:
+    """400 for a write that is to be done under a condition: see `CONDITIONS`."""
+    for name, _ in request.requestHeaders.getAllRawHeaders():
+        if name.lower() in CONDITIONS:
+            raise bad_request(
+                f"{name.decode('ascii')} is not supported: a write is done at any version. Send it without."
+            )
 
 
 def positive(text: str, what: str) -> int:
-    """A positive integer from a path (`what` names it, e.g. "book id"), else 400; 404 beyond all that are given."""
-    if not _POSITIVE.match(text):
-        raise bad_request(f"Expected a positive integer as {what}.")
-    if not _INTEGER.match(text):
-        raise Problem(404, "Not found", f"No {what} is that high.")
-    return int(text)
+    """A positive integer from a path (`what` names it, e.g. "book id"), else 400."""
+    if not _POSITIVE.match(text) or (number := int(text)) > LARGEST_ID:
+        raise bad_request(f"Expected an integer of 1..{LARGEST_ID} in plain digits as {what}.")
+    return number
 
 
 def write_json(request: IRequest, status: int, body: object, headers: Mapping[str, str] | None = None) -> bytes:

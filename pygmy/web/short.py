@@ -22,7 +22,9 @@ from twisted.web.server import version
 
 from pygmy.logs import Logger
 from pygmy.sending import send
+from pygmy.web.hosts import is_host
 from pygmy.web.openapi import Route
+from pygmy.web.requests import CONDITIONS
 
 if TYPE_CHECKING:
     from pygmy.web.channel import BoundedChannel
@@ -38,9 +40,9 @@ _LINE = re.compile(rb"([A-Z]{3,6}) ((/[a-z]+)(?:/([A-Za-z0-9._~-]+))?(?:\?([!-\"
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 _VALUE = re.compile(rb"[ -~]*\Z")
 _LINE_END = re.compile(rb"[\r\n]")
-_HOST = re.compile(rb"[A-Za-z0-9.:\[\]_-]+\Z")
-# What changes how a request is read, or the connection itself.
+# What changes how a request is read, or the connection itself, or is refused; and what is so with a write.
 _SPECIAL = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"te", b"trailer"})
+_SPECIAL_IN_WRITES = _SPECIAL | CONDITIONS
 
 
 class _Head(Struct, frozen=True):
@@ -178,7 +180,7 @@ class ShortWay:
             return None
         method, uri, path, part, query = line.groups()
         serve, name = self._routes.get((method, path, part is not None), (None, ""))
-        headers = None if serve is None else _headers(lines)
+        headers = None if serve is None else _headers(lines, _SPECIAL if method == b"GET" else _SPECIAL_IN_WRITES)
         length = None if headers is None else _length(headers)
         if serve is None or headers is None or length is None:
             return None
@@ -187,8 +189,8 @@ class ShortWay:
         return _Head(method, uri, whole, serve, parts, query or b"", headers, length)
 
 
-def _headers(lines: list[bytes]) -> Headers | None:
-    """None where one is odd, or is about the connection."""
+def _headers(lines: list[bytes], special: frozenset[bytes]) -> Headers | None:
+    """None where one is odd, or special, or is about the connection."""
     headers = Headers()
     for line in lines:
         name, colon, rest = line.partition(b":")
@@ -196,11 +198,11 @@ def _headers(lines: list[bytes]) -> Headers | None:
         if not colon or not _NAME.match(name) or not _VALUE.match(value):
             return None
         lowered = name.lower()
-        if lowered in _SPECIAL or (lowered == b"connection" and value.lower() != b"keep-alive"):
+        if lowered in special or (lowered == b"connection" and value.lower() != b"keep-alive"):
             return None
         headers.addRawHeader(name, value)
     hosts = headers.getRawHeaders(b"Host") or []
-    return headers if len(hosts) == 1 and _HOST.match(hosts[0]) else None
+    return headers if len(hosts) == 1 and is_host(hosts[0]) else None
 
 
 def _length(headers: Headers) -> int | None:

@@ -138,6 +138,7 @@ def _health_route(health: Callable[[], Health]) -> Route:
         handler=show,
         summary="Whether this process can do its work",
         answers={200: Health, 503: Health},
+        lenient=True,
     )
 
 
@@ -161,4 +162,5 @@ def _metrics_route(metrics: Metrics) -> Route:
         summary="Prometheus text",
         answers={200: str},
         media="text/plain",
+        lenient=True,
     )
