@@ -13,6 +13,7 @@ from pygmy.ledger.seam import OrderLedger
 from pygmy.logs import Logger
 from pygmy.messages.internal import AnswerBody, Bought, Buy, Execute, Executed, Keyed
 from pygmy.messages.operations import Order, Ordered, Result, Reused, Sell, Sold
+from pygmy.reactors import at_turn_end
 from pygmy.reconciler import order_of
 from pygmy.routes.outcomes import refusal
 
@@ -46,7 +47,7 @@ class Buying:
     def buy(self, buy: Buy, request_id: str) -> Deferred[AnswerBody]:
         """Sell, then write the order. Only what a log has committed is a success or a refusal for want of stock."""
         if not self._asked:
-            self._clock.callLater(0, self._begin)
+            at_turn_end(self._clock, self._begin)
         answer: Deferred[AnswerBody] = Deferred()
         self._asked.append(_Asked(buy, request_id, answer))
         return answer

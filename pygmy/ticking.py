@@ -1,7 +1,6 @@
 """What is done again and again: for as long as a service runs, and at the same moments as the rest."""
 
 from collections.abc import Callable
-from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.interfaces import IReactorTime
@@ -12,16 +11,11 @@ from pygmy.logs import Logger
 log = Logger()
 
 
-def share_wake_ups(reactor: Any) -> None:
-    """Have all that is done again and again in this process be done at the same moments; see `in_step`."""
-    reactor.wake_ups_are_shared = True
-
-
 def in_step(loop: LoopingCall) -> None:
     """From its second tick on, have a running loop tick at whole multiples of its interval.
 
-    Where wake-ups are shared, that is: a node at rest has half a dozen loops of a quarter of a second and of one
-    second, and to be woken costs more than most of them do.
+    Where wake-ups are shared (`pygmy.reactors`), that is: a node at rest has half a dozen loops of a quarter of a
+    second and of one second, and to be woken costs more than most of them do.
     """
     if getattr(loop.clock, "wake_ups_are_shared", False) and loop.running and loop.starttime is not None:
         loop.starttime -= loop.starttime % (loop.interval or 1.0)

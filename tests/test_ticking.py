@@ -4,7 +4,7 @@ from itertools import pairwise
 
 from twisted.internet.task import Clock
 
-from pygmy.ticking import Ticking, share_wake_ups
+from pygmy.ticking import Ticking
 
 
 def moments(clock: Clock, intervals: list[float]) -> list[list[float]]:
@@ -19,7 +19,7 @@ def moments(clock: Clock, intervals: list[float]) -> list[list[float]]:
 
 def test_ticks_come_together_and_none_is_left_out() -> None:
     clock = Clock()
-    share_wake_ups(clock)
+    clock.wake_ups_are_shared = True  # type: ignore[attr-defined]
     quick, slow, other = moments(clock, [0.25, 1.0, 1.0])
     assert slow[2:] == other[2:]
     assert set(slow[2:]) <= set(quick)

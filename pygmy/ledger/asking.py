@@ -11,6 +11,7 @@ from twisted.python.failure import Failure
 from pygmy.errors import Problem, outcome_unknown
 from pygmy.ledger.searches import Searches
 from pygmy.messages.operations import Operation, Result
+from pygmy.reactors import at_turn_end
 from pygmy.replication.replica import Found, Submission
 
 
@@ -135,7 +136,7 @@ class Asking:
 
     def _submit(self, asked: Asked, found: Found) -> None:
         if not self._looked_up:
-            self._clock.callLater(0, self._submit_all)
+            at_turn_end(self._clock, self._submit_all)
         self._looked_up.append(Submission(asked.ticket, asked.op_id, asked.operation, found))
 
     def _submit_all(self) -> None:

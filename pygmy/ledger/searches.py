@@ -6,6 +6,7 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from pygmy.database import Located, Store
+from pygmy.reactors import at_turn_end
 from pygmy.replication.log import Log, result_of
 from pygmy.replication.replica import Found
 
@@ -27,7 +28,7 @@ class Searches:
     def __call__(self, op_id: str) -> Deferred[Found]:
         """Search for this one."""
         if not self._asked:
-            self._clock.callLater(0, self._search)
+            at_turn_end(self._clock, self._search)
         answer: Deferred[Found] = Deferred()
         self._asked.append((op_id, answer))
         return answer

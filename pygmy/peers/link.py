@@ -21,6 +21,7 @@ from pygmy.errors import Problem, overloaded
 from pygmy.logs import Logger
 from pygmy.messages.internal import Answer, AnswerBody, Call, CallBody, OneWay, OutgoingEnvelope, Refused
 from pygmy.peers.client import AsciiUrl, LinkDown, bounded, link_down, read_body
+from pygmy.reactors import at_turn_end
 from pygmy.seldom import Seldom
 
 log = Logger()
@@ -99,7 +100,7 @@ class Link:
         self._asking = 0  # how many of them carry calls
         self._places = 0
         self._number = 0
-        self._turn: IDelayedCall | None = None
+        self._gathering = False  # until the end of this turn
         self._urgent = False  # something that waits for a place should have gone already
         self._later: IDelayedCall | None = None
         self._closed = False
@@ -159,8 +160,6 @@ class Link:
         self._closed = True
         self._messages.clear()
         self._unsent.clear()
-        if self._turn is not None and self._turn.active():
-            self._turn.cancel()
         self._forget_later()
         for number, call in list(self._calls.items()):
             self._fail(number, LinkDown("closed", call.sent))
@@ -172,8 +171,9 @@ class Link:
     def _gather(self) -> None:
         """Send at the end of this reactor turn, with all that the turn brings; or when a place is free."""
         self._urgent = True
-        if self._turn is None and self._has_place():
-            self._turn = self._clock.callLater(0, self._pump)
+        if not self._gathering and self._has_place():
+            self._gathering = True
+            at_turn_end(self._clock, self._pump)
 
     def _gather_later(self, within: float) -> None:
         if self._later is None:
@@ -190,7 +190,7 @@ class Link:
         return self._asking < self._width * (self.MOST - 1)
 
     def _pump(self) -> None:
-        self._turn = None
+        self._gathering = False
         while (self._messages or (self._unsent and self._may_ask())) and self._has_place():
             messages, calls = self._take()
             self._post(messages, calls)

@@ -7,18 +7,16 @@ from twisted.application.service import Application, IService
 from twisted.python import usage
 
 from pygmy.claim import claim
-from pygmy.clock import count_steadily, sleep_through_cancelled
 from pygmy.cluster import Role
 from pygmy.datadir import pid_path
 from pygmy.errors import Problem
 from pygmy.logs import Logger
+from pygmy.reactors import prepare
 from pygmy.schedule import Schedule
 from pygmy.settings import Values
 from pygmy.tap.logging import plan_of
 from pygmy.tap.options import NodeOptions, describe, one_line
-from pygmy.tap.polling import poll_plainly
 from pygmy.tap.process import NodeProcess
-from pygmy.ticking import share_wake_ups
 from pygmy.tls.absence import leave_out
 
 log = Logger()
@@ -48,10 +46,7 @@ def build(options: NodeOptions, build_node: BuildNode | None = None) -> IService
         leave_out((options.port, *(options.settings["listen"] if options.role is Role.FRONTEND else ())))
     from twisted.internet import reactor  # noqa: TID251
 
-    count_steadily(reactor)
-    sleep_through_cancelled(reactor)
-    poll_plainly(reactor)
-    share_wake_ups(reactor)
+    prepare(reactor)
     _tell(options.settings)
     if build_node is None:
         from pygmy.node import make_node

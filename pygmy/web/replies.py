@@ -8,6 +8,7 @@ from twisted.python.failure import Failure
 from twisted.web.server import Request
 
 from pygmy.messages.internal import Answer, AnswerBody
+from pygmy.reactors import at_turn_end
 from pygmy.sending import send
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Reply:
         if self._sink.gone:
             return
         if not self._ready:
-            self._clock.callLater(0, self._flush)
+            at_turn_end(self._clock, self._flush)
         self._ready.append(_ENCODER.encode(Answer(number, body)))
 
     def _flush(self) -> None:

@@ -21,6 +21,7 @@ from twisted.web.iweb import IRequest
 from twisted.web.server import version
 
 from pygmy.logs import Logger
+from pygmy.reactors import at_turn_end
 from pygmy.sending import send
 from pygmy.web.hosts import is_host
 from pygmy.web.openapi import Route
@@ -153,7 +154,7 @@ class ShortWay:
         lines = [b"%s: %s\r\n" % header for header in request.responseHeaders.values.items()]
         shown = b"" if request.code in NO_BODY_CODES else body
         if not self._ready:
-            channel.site.reactor.callLater(0, self._send)
+            at_turn_end(channel.site.reactor, self._send)
         self._ready.append((channel, b"".join([top, *lines, b"\r\n", shown])))
 
     def _send(self) -> None:
