@@ -15,7 +15,7 @@ import pytest
 from pygmy.cluster import load_cluster
 from pygmy.datadir import log_path, pid_path
 from pygmy.pidfile import running
-from tests.support.processes import ENVIRONMENT, like_a_terminal, pygmy
+from tests.support.processes import ENVIRONMENT, like_a_terminal, pygmy, until
 
 LONGEST = 90
 
@@ -32,7 +32,7 @@ class Shop:
         lines = [", ".join(f"localhost:{next(ports)}" for _ in range(count)) for count in counts]
         self.file.write_text("\n".join(lines) + "\n")
         self.cluster = load_cluster(str(self.file))
-        self._up: list[subprocess.Popen[str]] = []
+        self.ups: list[subprocess.Popen[str]] = []
 
     def pygmy(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """`pygmy ...` to its end."""
@@ -46,10 +46,13 @@ class Shop:
         """A customer's command."""
         return self.pygmy("--frontend-server", self.cluster.frontends[0].netloc, *arguments)
 
+    def up_command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "pygmy", "up", str(self.file), "--data", str(self.data), *arguments]
+
     def up(self, *arguments: str) -> "subprocess.Popen[str]":
         """`pygmy up`, its stdout and stderr in one pipe, leader of its own process group."""
         process = subprocess.Popen(
-            [sys.executable, "-m", "pygmy", "up", str(self.file), "--data", str(self.data), *arguments],
+            self.up_command(*arguments),
             cwd=self.directory,
             env=ENVIRONMENT,
             stdout=subprocess.PIPE,
@@ -57,17 +60,20 @@ class Shop:
             text=True,
             preexec_fn=like_a_terminal,
         )
-        self._up.append(process)
+        self.ups.append(process)
         return process
 
     def pid(self, node: str) -> int | None:
         return running(pid_path(self.data, node))
 
+    def running(self) -> list[str]:
+        return [node.name for node in self.cluster.nodes if self.pid(node.name) is not None]
+
     def log(self, node: str) -> str:
         return log_path(self.data, node).read_text()
 
     def close(self) -> None:
-        for process in self._up:
+        for process in self.ups:
             process.terminate()
             process.communicate()
         for node in self.cluster.nodes:
@@ -146,6 +152,61 @@ def test_ctrl_c_reaches_the_nodes_only_as_an_orderly_stop(shop: Shop) -> None:
         assert shop.pid(node.name) is None
         assert "SIGTERM" in shop.log(node.name)
         assert "SIGINT" not in shop.log(node.name)
+
+
+@pytest.mark.parametrize("last", ["Opening", "Pygmy is open"])
+def test_a_reader_that_goes_away_closes_the_store(shop: Shop, last: str) -> None:
+    """As in `pygmy up 2>&1 | head -1`: whatever it says next, it cannot say, and its nodes must not outlive it."""
+    process = shop.up()
+    _until(process, last)
+    assert process.stdout is not None
+    process.stdout.close()
+    process.stdout = None
+    assert process.wait(LONGEST) == 0
+    assert shop.running() == []
+
+
+def test_without_stdout_and_stderr_it_opens_and_closes(shop: Shop) -> None:
+    process = subprocess.Popen(
+        ["sh", "-c", 'exec "$@" >&- 2>&-', "sh", *shop.up_command()],
+        cwd=shop.directory,
+        env=ENVIRONMENT,
+        text=True,
+        preexec_fn=like_a_terminal,
+    )
+    shop.ups.append(process)
+    until(lambda: shop.ask("lookup", "1").returncode == 0, "a store")
+    process.send_signal(signal.SIGQUIT)
+    assert process.wait(LONGEST) == 0
+    assert shop.running() == []
+
+
+@pytest.mark.parametrize("restarted", ["catalog-0", "frontend-0"])
+def test_when_all_nodes_are_stopped_elsewhere_it_says_so_and_ends(shop: Shop, restarted: str) -> None:
+    """Also where the last one to go was no child of its own any more."""
+    process = shop.up()
+    _until(process, "Pygmy is open")
+    os.kill(shop.pid(restarted) or 0, signal.SIGKILL)
+    _until(process, f"{restarted} has ended (killed by signal 9)")
+    assert shop.on("start", restarted).returncode == 0
+    assert shop.on("stop", "all").returncode == 0
+    shown, _ = process.communicate(timeout=LONGEST)
+    assert process.returncode == 0
+    assert "All nodes have been stopped" in shown
+    assert "order-0 has been stopped.\n" in shown
+    assert "carry on. Start it again: pygmy start order-0" not in shown
+    assert "Closing" not in shown
+
+
+def test_when_all_nodes_have_fallen_it_says_so_and_fails(shop: Shop) -> None:
+    process = shop.up()
+    _until(process, "Pygmy is open")
+    assert shop.on("stop", "frontend-0").returncode == 0
+    for name in shop.running():
+        os.kill(shop.pid(name) or 0, signal.SIGKILL)
+    shown, _ = process.communicate(timeout=LONGEST)
+    assert process.returncode == 1
+    assert "No node is left. catalog-0, order-0 did not stop in order." in shown
 
 
 def test_what_the_nodes_log_is_shown_with_their_names(shop: Shop) -> None:
