@@ -11,8 +11,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from twisted.internet.defer import Deferred
 
-from pygmy.cluster import load_cluster
+from pygmy.cli import daemons
+from pygmy.cli.nodes import Store
+from pygmy.cluster import Node, load_cluster
 from pygmy.datadir import log_path, pid_path
 from pygmy.pidfile import running
 from tests.support.processes import ENVIRONMENT, like_a_terminal, pygmy, until
@@ -282,6 +285,43 @@ def test_a_daemon_that_cannot_start_is_told(shop: Shop) -> None:
     assert failed.returncode == 1
     assert "catalog-0 did not start" in failed.stderr
     assert "books.json" in failed.stderr
+
+
+def test_a_daemon_that_ends_at_once_is_not_up(shop: Shop) -> None:
+    """It answers before it has read whose its data is."""
+    assert shop.on("start", "all").returncode == 0
+    assert shop.on("stop", "all").returncode == 0
+    shop.file.write_text(shop.file.read_text().rstrip() + f", localhost:{_free_ports(1)[0]}\n")
+    failed = shop.on("start", "all")
+    assert failed.returncode == 1
+    assert [line.split()[0] for line in failed.stdout.splitlines()] == ["frontend-1"]
+    for name in ("catalog-0", "order-0", "frontend-0"):
+        told = failed.stderr.split(f"{name} did not start.\n")[1]
+        reason, place, *_ = told.splitlines()
+        assert f"{name} cannot start: cluster " in reason
+        assert place == f"  Its log is {log_path(shop.data, name)}"
+    assert failed.stderr.endswith("3 of 4 nodes did not come up: catalog-0, order-0, frontend-0.\n")
+    shop.on("stop", "frontend-1")
+
+
+def test_a_daemon_that_has_ended_while_the_others_were_started_is_not_up(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = Store(shop.cluster, str(shop.file), shop.data)
+    node = shop.cluster.orders[0]
+
+    async def started(*_: object) -> bool:
+        store.log(node).parent.mkdir(parents=True)
+        store.log(node).write_text("2026-11-27T22:43:46.872Z critical [-] order-0 stops at once: disk I/O error\n")
+        return True
+
+    monkeypatch.setattr(daemons, "start_node", started)
+    down: list[Node] = []
+    Deferred.fromCoroutine(daemons._start(None, store, [node])).addCallback(down.extend)
+    assert down == [node]
+    told = capsys.readouterr().err.splitlines()
+    assert told[0] == "order-0 has ended since."
+    assert told[1].endswith("order-0 stops at once: disk I/O error")
 
 
 def test_nodes_of_other_machines_are_not_started_here(shop: Shop) -> None:

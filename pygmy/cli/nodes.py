@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import shlex
 import socket
 import sys
@@ -20,6 +21,7 @@ from pygmy.pidfile import running
 from pygmy.settings import Flags, Setting, Values, Written, for_role
 
 LAST_LINES = 8
+_CRITICAL = re.compile(r'^\S+ critical |"level":"critical"')  # as both formats have it
 PLACES = ("config", "cluster", "data")  # which store it is
 
 
@@ -70,14 +72,15 @@ class Store(Struct, frozen=True):
         """The node's log."""
         return log_path(self.data, node.name, self.log_file)
 
-    def last_lines(self, node: Node, since: int = 0) -> list[str]:
-        """The end of the node's log, as far as it was written after its first `since` bytes."""
+    def last_words(self, node: Node, since: int = 0) -> list[str]:
+        """Why the node ended, in its log's own lines after its first `since` bytes: else the last ones there are."""
         try:
             with self.log(node).open("rb") as file:
                 file.seek(since if since <= os.fstat(file.fileno()).st_size else 0)  # else turned over meanwhile
-                return file.read().decode("utf-8", "replace").splitlines()[-LAST_LINES:]
+                lines = file.read().decode("utf-8", "replace").splitlines()[-LAST_LINES:]
         except OSError:
             return []
+        return [line for line in lines if _CRITICAL.search(line)] or lines
 
 
 def load_store(settings: Settings) -> Store:

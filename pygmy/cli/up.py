@@ -156,7 +156,7 @@ class Opening:
         """The last words of a child that ended."""
         since = self._logs_before[child.node.name]
         said = child.errors.decode("utf-8", "replace").strip().splitlines()[-3:]
-        lines = said or self._store.last_lines(child.node, since)
+        lines = said or self._store.last_words(child.node, since)
         told = "".join(f"\n  {printable(line)}" for line in lines)
         return f"{child.node.name} has ended ({child.ended})." + told
 
