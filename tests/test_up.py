@@ -69,6 +69,11 @@ class Shop:
     def pid(self, node: str) -> int | None:
         return running(pid_path(self.data, node))
 
+    def spoil(self) -> None:
+        """No node can start on this data, and none gets as far as its log."""
+        self.data.mkdir()
+        (self.data / "admin.token").mkdir()
+
     def running(self) -> list[str]:
         return [node.name for node in self.cluster.nodes if self.pid(node.name) is not None]
 
@@ -241,15 +246,31 @@ def test_a_taken_port_is_named_before_anything_starts(shop: Shop) -> None:
 
 
 def test_a_node_that_cannot_start_is_told_and_all_are_stopped(shop: Shop) -> None:
-    books = shop.directory / "books.json"
-    books.write_text("this is no stock")
-    process = shop.up("--books", str(books))
+    shop.spoil()
+    process = shop.up()
     shown, _ = process.communicate(timeout=LONGEST)
     assert process.returncode == 1
     assert "catalog-0 has ended" in shown
-    assert "books.json" in shown
+    assert "admin.token" in shown
     assert "Traceback" not in shown
-    assert [shop.pid(node.name) for node in shop.cluster.nodes] == [None] * 3
+    assert shop.running() == []
+
+
+@pytest.mark.parametrize(
+    "command", ["up FILE", "open FILE", "start all --cluster FILE", "run catalog-0 --cluster FILE", "deploy FILE"]
+)
+def test_a_bad_file_of_books_starts_nothing(shop: Shop, command: str) -> None:
+    books = shop.directory / "books.csv"
+    books.write_text("title,topic,cost,count\nA,B,cheap,1\nC,D,1,-1\n")
+    words = [str(shop.file) if word == "FILE" else word for word in command.split()]
+    result = shop.pygmy(*words, "--data", str(shop.data), "--books", str(books))
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.splitlines() == [
+        f"Error: --books: {books}:",
+        "  row 1 (line 2), cost: expected an amount of 0..1000000 with at most two decimals, not 'cheap';",
+        "  row 2 (line 3), count: expected a whole number of 0..1000000000, not '-1'",
+    ]
+    assert not shop.data.exists()
 
 
 def test_daemons_start_and_stop_and_say_what_they_are(shop: Shop) -> None:
@@ -277,14 +298,11 @@ def test_a_killed_daemon_starts_again(shop: Shop) -> None:
 
 
 def test_a_daemon_that_cannot_start_is_told(shop: Shop) -> None:
-    books = shop.directory / "books.json"
-    books.write_text("this is no stock")
-    failed = shop.pygmy(
-        "start", "catalog-0", "--cluster", str(shop.file), "--data", str(shop.data), "--books", str(books)
-    )
+    shop.spoil()
+    failed = shop.on("start", "catalog-0")
     assert failed.returncode == 1
     assert "catalog-0 did not start" in failed.stderr
-    assert "books.json" in failed.stderr
+    assert "admin.token" in failed.stderr
 
 
 def test_a_daemon_that_ends_at_once_is_not_up(shop: Shop) -> None:

@@ -11,7 +11,7 @@ from twisted.internet.utils import getProcessOutputAndValue
 
 from pygmy.cli.calling import Settings
 from pygmy.cli.health import OPENING, condition, pause
-from pygmy.cli.nodes import Store, is_here, load_store, names, nodes_here, port_trouble, shared_log
+from pygmy.cli.nodes import Store, check_books, is_here, load_store, names, nodes_here, port_trouble, shared_log
 from pygmy.cli.options import settings_of
 from pygmy.cli.reacting import react
 from pygmy.cli.terminal import printable, say, tell
@@ -35,6 +35,7 @@ def start(settings: Settings, nodes: tuple[str, ...]) -> None:
         raise click.UsageError(f"{away[0].name} runs on {away[0].host}: start it there.")
     if (trouble := shared_log(store, chosen)) is not None:
         raise click.UsageError(trouble)
+    check_books(settings, store, chosen)
     down = react(lambda reactor: _start(reactor, store, chosen))
     if down:
         if len(chosen) > 1:

@@ -15,8 +15,8 @@ from msgspec import Struct
 from pygmy.cli.calling import Settings
 from pygmy.cli.options import BadSettings
 from pygmy.cli.terminal import printable
-from pygmy.cluster import Cluster, ClusterError, Node, load_cluster
-from pygmy.datadir import data_directory, log_path, pid_path, tls_directory
+from pygmy.cluster import Cluster, ClusterError, Node, Role, load_cluster
+from pygmy.datadir import data_directory, log_path, opened_path, pid_path, tls_directory
 from pygmy.pidfile import running
 from pygmy.settings import Flags, Setting, Values, Written, for_role
 
@@ -99,6 +99,20 @@ def load_store(settings: Settings) -> Store:
         cluster = cluster.secured()
     log_file = values["log-file"] if "log-file" in values.all else None
     return Store(cluster, values["cluster"], data, settings.flags, values.file, log_file, ca)
+
+
+def check_books(settings: Settings, store: Store, nodes: Sequence[Node]) -> None:
+    """Before any of these nodes is started: a file of books that is wrong is a usage error, with every fault."""
+    books = settings.values.all["books"]
+    if books.value is None or not any(node.role is Role.CATALOG for node in nodes):
+        return
+    from pygmy.opened import check_stock
+    from pygmy.opening import BooksError
+
+    try:
+        check_stock(books.value, [opened_path(store.data, node.name) for node in nodes])
+    except BooksError as error:
+        raise BadSettings("\n".join(map(printable, f"{books.origin}: {error}".splitlines()))) from None
 
 
 def _ca(values: Values, data: Path) -> str:

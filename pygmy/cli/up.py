@@ -19,7 +19,7 @@ from pygmy.cli.calling import Settings
 from pygmy.cli.children import Child, kill, spawn, stop
 from pygmy.cli.following import Follower
 from pygmy.cli.health import HEALTHY, condition, pause
-from pygmy.cli.nodes import Store, load_store, names, nodes_here, port_trouble, shared_log
+from pygmy.cli.nodes import Store, check_books, load_store, names, nodes_here, port_trouble, shared_log
 from pygmy.cli.options import settings_of
 from pygmy.cli.terminal import COLOURS, paint, printable, say, silence, tell
 from pygmy.cluster import Node, Role
@@ -45,6 +45,7 @@ def up(settings: Settings, docker: bool) -> None:
     if (trouble := obstacle(store, nodes)) is not None:
         tell(trouble, "red")
         raise click.exceptions.Exit(1)
+    check_books(settings, store, nodes)
     task.react(lambda reactor: Deferred.fromCoroutine(Opening(reactor, store, nodes).run()))
 
 
