@@ -206,6 +206,18 @@ def test_when_all_nodes_are_stopped_elsewhere_it_says_so_and_ends(shop: Shop, re
     assert "Closing" not in shown
 
 
+def test_a_node_that_is_stopped_before_the_store_is_open_keeps_it_closed(shop: Shop) -> None:
+    shop.file.write_text(shop.file.read_text().rstrip() + ", host10.invalid\n")
+    process = shop.up()
+    _until(process, "Waiting for")
+    until(lambda: shop.pid("order-0"), "order-0")
+    assert shop.on("stop", "order-0").returncode == 0
+    shown, _ = process.communicate(timeout=LONGEST)
+    assert process.returncode == 1
+    assert shown.endswith("Closing ...\norder-0 has been stopped.\n")
+    assert shop.running() == []
+
+
 def test_when_all_nodes_have_fallen_it_says_so_and_fails(shop: Shop) -> None:
     process = shop.up()
     _until(process, "Pygmy is open")

@@ -154,7 +154,9 @@ class Opening:
         return None
 
     def _why(self, child: Child) -> str:
-        """The last words of a child that ended."""
+        """How a child ended; its last words, unless it was told to."""
+        if child.stopped:
+            return f"{child.node.name} has been stopped."
         since = self._logs_before[child.node.name]
         said = child.errors.decode("utf-8", "replace").strip().splitlines()[-3:]
         lines = said or self._store.last_words(child.node, since)
@@ -213,7 +215,7 @@ class Opening:
         if self._closing or not self._opened:
             return
         if child.stopped:
-            self._tell(f"{child.node.name} has been stopped.")
+            self._tell(self._why(child))
             return
         self._tell(self._why(child), "yellow")
         if self._any_running():
