@@ -23,6 +23,7 @@ from pygmy.messages.internal import AnswerBody, Call, Invalidate, Invalidated, O
 from pygmy.peers import Links
 from pygmy.routes.reading import Reading
 from pygmy.routes.shortcut import Shortcuts
+from pygmy.routes.starting import WHY
 from pygmy.routes.writing import Writing
 from pygmy.ticking import Ticking
 from pygmy.web.app import make_app, root_resource
@@ -81,7 +82,8 @@ class FrontEnd(MultiService):
     """One front end: `resource()` is what it serves; as a service it beats, renews and, at its end, drains.
 
     `shortcut` answers cached lookups from the bytes of their requests (None without caches); see `pygmy.web.site`.
-    `others` receives the one-way messages that are not for a front end as such (every node is a voter).
+    `others` receives the one-way messages that are not for a front end as such (every node is a voter). `opening`,
+    which its node sets: its vote is being opened, and it may yet turn out that this node must not run.
     """
 
     def __init__(
@@ -100,6 +102,7 @@ class FrontEnd(MultiService):
         others: Receive | None = None,
     ) -> None:
         super().__init__()
+        self.opening = False
         self._cluster = cluster
         self._node = node
         self._links = links
@@ -192,7 +195,7 @@ class FrontEnd(MultiService):
         serving = [name for tier in self.tiers.values() for name in tier.running()]
         heard = [self.heartbeats.heard[name].health for name in serving if name in self.heartbeats.heard]
         return Health(
-            message=" ".join(missing) or HEALTHY,
+            message=WHY if self.opening else " ".join(missing) or HEALTHY,
             role=str(Role.FRONTEND),
             node=self._node.name,
             state=state,

@@ -181,6 +181,7 @@ class NodeService(MultiService):
                 caching=self._cache,
                 others=self._receive,
             )
+            front_end.opening = True
             self._server = front_end
             return front_end.resource()
         return starting_resource(
@@ -205,6 +206,8 @@ class NodeService(MultiService):
         """A front end keeps no books, but it has a vote."""
         ballots = await self._open_ballots()
         await self._vote(ballots, None, lambda cluster_id: None)
+        assert isinstance(self._server, FrontEnd)
+        self._server.opening = False
 
     async def _open_replica(self) -> None:
         """First the vote, which other tiers may be waiting for; then the books."""

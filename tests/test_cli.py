@@ -685,6 +685,15 @@ def test_colour_is_for_terminals_whose_user_wants_it() -> None:
         server.close()
 
 
+@pytest.mark.parametrize("word", ["-h", "--help"])
+@pytest.mark.parametrize("command", [[], *([name] for name in main.commands), ["open", "cluster.txt"]])
+def test_every_command_tells_how_it_is_used(command: list[str], word: str) -> None:
+    result = CliRunner().invoke(main, [*command, word], prog_name="pygmy")
+    named = "up" if command[:1] == ["open"] else " ".join(command)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.startswith(f"Usage: pygmy {named}".rstrip() + " ")
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_prints_the_shells_script(shell: str) -> None:
     result = CliRunner().invoke(main, ["completion", shell])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -17,7 +18,7 @@ from pygmy.cli.nodes import Store
 from pygmy.cluster import load_cluster
 from pygmy.database.backup import seal
 from pygmy.pidfile import PidFile
-from tests.support.processes import ENVIRONMENT, free_ports
+from tests.support.processes import ENVIRONMENT, free_ports, like_a_terminal
 from tests.support.real_log import member
 from tests.test_backup import proven
 
@@ -28,16 +29,22 @@ AT = 1_795_000_000_000  # 2026-11-18 11:06:40 UTC
 class Server:
     """A replica that answers POST /backup with what it is told to, and keeps what it was asked."""
 
-    def __init__(self, name: str, status: int = 201) -> None:
+    def __init__(self, name: str, status: int = 201, *, silent: bool = False) -> None:
+        self.asked = threading.Event()
+        self._over = threading.Event()
         self.seen: list[tuple[str, str, str]] = []
         self.made = {"node": name, "file": f"/backups/{name}.sqlite", "bytes": 4096, "head": 7, "seconds": 0.25}
         problem = {"type": "t", "title": "T", "status": status, "detail": "The disk is full."}
         answer = json.dumps(self.made if status == 201 else problem).encode()
-        seen = self.seen
+        seen, asked, over = self.seen, self.asked, self._over
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 seen.append((self.command, self.path, self.headers["Authorization"]))
+                asked.set()
+                if silent:
+                    over.wait()
+                    return
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(answer)))
                 self.end_headers()
@@ -52,6 +59,7 @@ class Server:
         self._thread.start()
 
     def close(self) -> None:
+        self._over.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -77,12 +85,15 @@ class Scene:
         hosts = ",".join(f"localhost:{port}" for port in catalogs)
         (self.directory / "cluster").write_text(f"{hosts}\nlocalhost:{order}\nlocalhost:{free_ports(1)[0]}\n")
 
-    def pygmy(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    def line(self, *arguments: str) -> list[str]:
         first = ["--json"] if arguments[0] == "--json" else []
         command, *rest = arguments[len(first) :]
         places = ["--cluster", str(self.directory / "cluster"), "--data", str(self.data)]
+        return [sys.executable, "-m", "pygmy", *first, command, *rest, *places]
+
+    def pygmy(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
-            [sys.executable, "-m", "pygmy", *first, command, *rest, *places],
+            self.line(*arguments),
             cwd=self.directory,
             env=ENVIRONMENT,
             capture_output=True,
@@ -133,6 +144,24 @@ def test_one_that_fails_is_told_and_the_others_are_backed_up(scene: Scene) -> No
     assert dead.startswith("catalog-1: There is no store at http://localhost:")
 
 
+def test_an_interrupted_backup_is_an_unknown_outcome_and_nobody_else_is_asked(scene: Scene) -> None:
+    scene.serve(Server("catalog-0", silent=True), Server("order-0"))
+    process = subprocess.Popen(
+        scene.line("backup"),
+        cwd=scene.directory,
+        env=ENVIRONMENT,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=like_a_terminal,
+    )
+    assert scene.servers[0].asked.wait(60)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 75
+    assert errors == "catalog-0: Interrupted while the store was at work. It may or may not have been done.\n"
+    assert scene.servers[1].seen == []
+
+
 @pytest.mark.parametrize(("node", "told"), [("frontend-0", "no database"), ("catalog-9", "There is no node")])
 def test_who_cannot_be_backed_up_is_a_usage_error(scene: Scene, node: str, told: str) -> None:
     scene.serve(Server("catalog-0"), Server("order-0"))
@@ -145,6 +174,16 @@ def test_without_a_token_nobody_is_asked(scene: Scene) -> None:
     (scene.data / "admin.token").unlink()
     result = scene.pygmy("backup")
     assert (result.returncode, "admin.token" in result.stderr, scene.servers[0].seen) == (2, True, [])
+
+
+# ---- force-view
+
+
+def test_a_view_is_not_forced_on_a_node_that_is_down(scene: Scene) -> None:
+    scene.serve(Server("catalog-0"), Server("order-0"), dead=1)
+    result = scene.pygmy("force-view", "catalog-1", "--yes")
+    assert (result.returncode, result.stdout) == (69, "")
+    assert "catalog-1 does not answer: start it first.\n" in result.stderr
 
 
 # ---- restore

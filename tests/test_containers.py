@@ -315,6 +315,27 @@ def test_up_docker_opens_waits_follows_and_closes(tmp_path: Path, number: signal
     assert said["services"]["setup"]["build"]["context"] == str(PROJECT)
 
 
+def test_up_docker_closes_also_when_nobody_reads_what_it_says(tmp_path: Path) -> None:
+    fake = Docker(tmp_path)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pygmy", "up", "--docker", str(shop(tmp_path))],
+        env={**ENVIRONMENT, "PATH": str(fake.bin)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        preexec_fn=like_a_terminal,
+    )
+    timer = threading.Timer(LONGEST, process.kill)
+    timer.start()
+    assert process.stdout is not None
+    while (line := process.stdout.readline()) and b"serves" not in line:
+        pass
+    process.stdout.close()
+    process.terminate()
+    assert process.wait() == 0
+    timer.cancel()
+    assert fake.calls[-1] == "pygmy-my-shop: down"
+
+
 def refused(tmp_path: Path, path: Path) -> str:
     result = pygmy("up", "--docker", shop(tmp_path), path=path)
     assert (result.returncode, result.stdout) == (1, "")

@@ -6,7 +6,7 @@ import pytest
 
 from pygmy import opened
 from pygmy.messages.operations import NewBook
-from pygmy.opened import GROUP_BYTES, opening_of, together
+from pygmy.opened import GROUP_BYTES, check_stock, opening_of, together
 from pygmy.opening import BooksError, parts
 
 CSV = "title,topic,cost,count\nOne,t,1,1\nTwo,t,2,2\n"
@@ -52,6 +52,20 @@ def test_one_byte_more_is_another_file(file: Path, tmp_path: Path, reads: list[s
     file.write_text(CSV + "Three,t,-3,3\n")
     with pytest.raises(BooksError):
         opening_of(str(file), memory)
+
+
+def test_a_file_is_checked_unless_a_catalog_here_was_opened_with_it(
+    file: Path, tmp_path: Path, reads: list[str]
+) -> None:
+    memories = [tmp_path / "memory", tmp_path / "none"]
+    check_stock(str(file), memories)
+    assert len(reads) == 1
+    opening_of(str(file), memories[0]).opened(1)
+    check_stock(str(file), memories)
+    assert len(reads) == 2
+    file.write_text(CSV + "Three,t,-3,3\n")
+    with pytest.raises(BooksError, match="row 3"):
+        check_stock(str(file), memories)
 
 
 @pytest.mark.parametrize("cut", [0, 1, 32, 33, 34])

@@ -201,6 +201,18 @@ def test_the_settings_file_counts_for_customers_too() -> None:
         assert json.loads(pygmy("--json", *arguments).stdout)["frontend-server"]["value"] == "http://shop:81"
 
 
+def test_what_stands_before_a_command_may_stand_after_it() -> None:
+    """A person does not think of which half of the line an option belongs to."""
+    general = {one.identifier for one in for_command("pygmy")} | {"as_json"}
+    for name, command in main.commands.items():
+        if name not in ("completion", "open"):  # which ask for nothing; which passes all on
+            assert general <= {parameter.name for parameter in command.params}, name
+    before = pygmy("--timeout", "3", "--ca", "x", "--json", "config")
+    after = pygmy("config", "--timeout", "3", "--ca", "x", "--json")
+    assert (after.exit_code, after.stdout) == (0, before.stdout)
+    assert json.loads(pygmy("--timeout", "3", "config", "--timeout", "4", "--json").stdout)["timeout"]["value"] == 4
+
+
 @pytest.mark.parametrize(
     ("written", "variables", "arguments", "told"),
     [

@@ -1,6 +1,8 @@
 """`pygmy trace`: an order's way, put together from what nodes have logged."""
 
+import importlib
 import json
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -138,16 +140,21 @@ def test_what_nodes_log_of_a_batch_is_what_is_read() -> None:
     assert {step.letter for step in told.steps if step.letter} == {f"W{n}" for n in range(1, 9)}
 
 
-def test_the_command_reads_the_data_directory_and_writes_a_page(tmp_path: Path) -> None:
+def logs_of(data: Path, nodes: Iterable[str] = tuple(URLS)) -> None:
+    """What these nodes have logged, in their files."""
     names = {"catalog": "catalog.log", "order": "orders.log", "frontend": "frontend.log"}
-    for node in URLS:
-        (tmp_path / "data" / node).mkdir(parents=True)
+    for node in nodes:
+        (data / node).mkdir(parents=True, exist_ok=True)
         lines = [
             f"2026-11-23T02:14:44.{ms:03}Z info [{rid or '-'}] {text}\n"
             for who, ms, rid, text in LOGGED
             if who == node
         ]
-        (tmp_path / "data" / node / names[node.partition("-")[0]]).write_text("".join(lines))
+        (data / node / names[node.partition("-")[0]]).write_text("".join(lines))
+
+
+def test_the_command_reads_the_data_directory_and_writes_a_page(tmp_path: Path) -> None:
+    logs_of(tmp_path / "data")
     out = tmp_path / "order.html"
     run = CliRunner().invoke(main, ["trace", "7", "--data", str(tmp_path / "data"), "--out", str(out)])
     assert run.exit_code == 0, run.output
@@ -155,3 +162,44 @@ def test_the_command_reads_the_data_directory_and_writes_a_page(tmp_path: Path) 
     assert "<svg" in out.read_text()
     assert CliRunner().invoke(main, ["trace", "99", "--data", str(tmp_path / "data")]).exit_code == 3
     assert json.dumps(run.stdout)
+
+
+class Time:
+    """Passes only while somebody sleeps; after half a second `then` happens."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, then: Callable[[], None] = lambda: None) -> None:
+        self.now = 0.0
+        self._then = then
+        module = importlib.import_module("pygmy.cli.trace")
+        monkeypatch.setattr(module, "monotonic", lambda: self.now)
+        monkeypatch.setattr(module, "sleep", self.sleep)
+
+    def sleep(self, seconds: float) -> None:
+        before, self.now = self.now, self.now + seconds
+        if before < 0.5 <= self.now:
+            self._then()
+
+
+@pytest.mark.parametrize("late", list(URLS))
+def test_lines_that_are_not_in_their_file_yet_are_waited_for(
+    late: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node writes its log a buffer at a time: right after a sale the file lacks the last lines."""
+    logs_of(tmp_path, set(URLS) - {late})
+    time = Time(monkeypatch, lambda: logs_of(tmp_path))
+    run = CliRunner().invoke(main, ["trace", "7", "--data", str(tmp_path)])
+    assert (run.exit_code, run.stderr) == (0, "")
+    assert late in run.stdout
+    assert 0.5 <= time.now < 0.7
+    again = CliRunner().invoke(main, ["trace", "7", "--data", str(tmp_path)])
+    assert (again.stdout, time.now < 0.7) == (run.stdout, True), "all is there: nothing is waited for"
+
+
+def test_what_does_not_come_within_a_second_is_told_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    logs_of(tmp_path, set(URLS) - {"catalog-1"})
+    time = Time(monkeypatch)
+    run = CliRunner().invoke(main, ["trace", "7", "--data", str(tmp_path)])
+    assert (run.exit_code, "W8" in run.stdout) == (0, True)
+    assert run.stderr.startswith("catalog-1: ")
+    assert CliRunner().invoke(main, ["trace", "99", "--data", str(tmp_path)]).exit_code == 3
+    assert time.now < 2

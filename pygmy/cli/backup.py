@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 import click
 from msgspec.structs import replace
 
-from pygmy.cli.calling import NoToken, Settings, admin_token, fail, tcp_client
+from pygmy.cli.calling import Settings, admin_token, fail, tcp_client
 from pygmy.cli.daemons import choose_replica
-from pygmy.cli.failures import UNAVAILABLE, CommandFailed
+from pygmy.cli.failures import UNAVAILABLE, CommandFailed, Interrupted
 from pygmy.cli.nodes import load_store
 from pygmy.cli.options import settings_of
 from pygmy.cli.reacting import react
@@ -31,25 +31,28 @@ def backup(settings: Settings, nodes: tuple[str, ...]) -> None:
     named = [] if "all" in nodes else dict.fromkeys(nodes)
     chosen = [choose_replica(store, name) for name in named] or replicas
     settings.ca = store.ca
-    try:
-        admin_token(settings)
-    except NoToken as failure:
-        fail(settings, failure)
 
     async def main(reactor: Any) -> bool:
         return all([await _back_up(reactor, settings, node) for node in chosen])
 
-    if not react(main):
+    try:
+        admin_token(settings)
+        done = react(main)
+    except CommandFailed as failure:
+        fail(settings, failure)
+    if not done:
         raise click.exceptions.Exit(UNAVAILABLE)
 
 
 async def _back_up(reactor: Any, settings: Settings, node: Node) -> bool:
-    """True if there is a backup; it or what went wrong in one line."""
+    """True if there is a backup; it or what went wrong in one line. Raises Interrupted."""
     from pygmy.routes.backup import BackupBody
 
     client = tcp_client(reactor, replace(settings, url=node.url), max(settings.timeout, PATIENCE))
     try:
         made = await client.write("POST", "/backup", BackupBody, admin=True)
+    except Interrupted as failure:
+        raise Interrupted(f"{node.name}: {failure}", failure.key) from None
     except CommandFailed as failure:
         tell(printable(f"{node.name}: {failure}"), "red")
         return False

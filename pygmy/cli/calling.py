@@ -60,9 +60,15 @@ def fail(settings: Settings, failure: CommandFailed) -> NoReturn:
         tell(printable(str(failure)), "red")
     if isinstance(failure, Refused) and failure.status in (401, 403):
         tell("The admin token is in DATA/admin.token: name it with --token-file or PYGMY_TOKEN_FILE.")
-    if isinstance(failure, OutcomeUnknown):
+    if isinstance(failure, OutcomeUnknown) and _takes_key():
         tell(f"Run the same command again with --key {failure.key}: it takes effect once.")
     raise click.exceptions.Exit(failure.code)
+
+
+def _takes_key() -> bool:
+    """True if the command that runs can be run again under a key. What others do can just be done again."""
+    context = click.get_current_context(silent=True)
+    return context is None or any(parameter.name == "key" for parameter in context.command.params)
 
 
 def show(settings: Settings, reply: "Reply[T]", human: Callable[[T], str]) -> None:

@@ -1,7 +1,8 @@
 """The nodes that `pygmy up` runs as its child processes."""
 
 import os
-from collections.abc import Callable, Sequence
+import signal
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList
@@ -12,14 +13,19 @@ from pygmy.cli.nodes import Store
 from pygmy.cluster import Node
 
 MOST_ERRORS = 10_000
+STOPS = (signal.SIGTERM, signal.SIGINT)  # which a node that has stopped passes on to itself
 
 
 class Child(ProcessProtocol):
-    """One node as a child process. `ended`: how it ended, in words; None while it runs."""
+    """One node as a child process.
+
+    `ended`: how it ended, in words; None while it runs. `stopped`: it was told to end, and did.
+    """
 
     def __init__(self, node: Node, on_end: "Callable[[Child], None]") -> None:
         self.node = node
         self.ended: str | None = None
+        self.stopped = False
         self.errors = b""
         self.gone: Deferred[None] = Deferred()
         self._on_end = on_end
@@ -31,6 +37,7 @@ class Child(ProcessProtocol):
     def processEnded(self, reason: Failure) -> None:
         """Tell."""
         status: Any = reason.value
+        self.stopped = status.signal in STOPS or status.exitCode == 0
         self.ended = f"killed by signal {status.signal}" if status.signal else f"exit code {status.exitCode}"
         self._on_end(self)
         self.gone.callback(None)
@@ -41,14 +48,15 @@ class Child(ProcessProtocol):
             self.transport.signalProcess(name)
 
 
-def spawn(reactor: Any, store: Store, nodes: Sequence[Node], on_end: Callable[[Child], None]) -> list[Child]:
-    """Start the nodes; `on_end` is called as each one ends.
+def spawn(reactor: Any, store: Store, nodes: Sequence[Node], on_end: Callable[[Child], None]) -> Iterator[Child]:
+    """Start one node after the other; `on_end` is called as each one ends.
 
     Their stdout goes to /dev/null, for their logs are followed: a pipe would stop the store with whoever reads it.
     """
     null = os.open(os.devnull, os.O_RDWR)
     try:
-        return [_spawn(reactor, store, node, on_end, null) for node in nodes]
+        for node in nodes:
+            yield _spawn(reactor, store, node, on_end, null)
     finally:
         os.close(null)
 

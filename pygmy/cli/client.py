@@ -14,7 +14,7 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
 
-from pygmy.cli.failures import OutcomeUnknown, Refused, Unavailable
+from pygmy.cli.failures import Interrupted, OutcomeUnknown, Refused, Unavailable
 from pygmy.peers import AsciiUrl
 from pygmy.tls.troubles import trouble_of
 from pygmy.web.ids import uuid7
@@ -121,7 +121,8 @@ class StoreClient:
         except Unavailable:
             raise
         except Exception as error:
-            raise OutcomeUnknown(f"{self._silence(error)} {DOUBT}", key) from error
+            unknown = Interrupted if _cancelled(error) else OutcomeUnknown
+            raise unknown(f"{self._silence(error)} {DOUBT}", key) from error
         if answer.status >= 500:
             raise self._failed_write(answer, key)
         self._refuse(answer)

@@ -2,15 +2,16 @@
 
 import os
 import signal
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import click
 from twisted.internet.utils import getProcessOutputAndValue
 
 from pygmy.cli.calling import Settings
-from pygmy.cli.health import condition, pause
-from pygmy.cli.nodes import Store, is_here, load_store, nodes_here, port_trouble, shared_log
+from pygmy.cli.health import OPENING, condition, pause
+from pygmy.cli.nodes import Store, check_books, is_here, load_store, names, nodes_here, port_trouble, shared_log
 from pygmy.cli.options import settings_of
 from pygmy.cli.reacting import react
 from pygmy.cli.terminal import printable, say, tell
@@ -26,7 +27,7 @@ nodes_argument = click.argument("nodes", nargs=-1, required=True, metavar="NODE.
 @nodes_argument
 @settings_of("start")
 def start(settings: Settings, nodes: tuple[str, ...]) -> None:
-    """Start nodes as daemons: catalog-0, order-1, frontend-0, or all of this machine."""
+    """Start nodes as daemons: catalog-0, order-1, frontend-0, or all of this machine. Exit code 1: not all are up."""
     store = load_store(settings)
     chosen = choose(store, nodes)
     away = [node for node in chosen if not is_here(node)]
@@ -34,7 +35,12 @@ def start(settings: Settings, nodes: tuple[str, ...]) -> None:
         raise click.UsageError(f"{away[0].name} runs on {away[0].host}: start it there.")
     if (trouble := shared_log(store, chosen)) is not None:
         raise click.UsageError(trouble)
-    _each(chosen, lambda reactor, node: start_node(reactor, store, node))
+    check_books(settings, store, chosen)
+    down = react(lambda reactor: _start(reactor, store, chosen))
+    if down:
+        if len(chosen) > 1:
+            tell(f"{len(down)} of {len(chosen)} nodes did not come up: {names(down)}.", "red")
+        raise click.exceptions.Exit(1)
 
 
 @click.command()
@@ -43,15 +49,21 @@ def start(settings: Settings, nodes: tuple[str, ...]) -> None:
 def stop(settings: Settings, nodes: tuple[str, ...]) -> None:
     """Stop nodes gracefully, and wait until they have ended."""
     store = load_store(settings)
-    _each(choose(store, nodes), lambda reactor, node: stop_node(reactor, store, node))
+    chosen = choose(store, nodes)
+
+    async def main(reactor: Any) -> bool:
+        return all([await stop_node(reactor, store, node) for node in chosen])
+
+    if not react(main):
+        raise click.exceptions.Exit(1)
 
 
-def choose(store: Store, names: Sequence[str]) -> list[Node]:
-    """The nodes of these names, each once; `all` are those of this machine. An unknown name is a usage error."""
-    if "all" in names:
+def choose(store: Store, wanted: Sequence[str]) -> list[Node]:
+    """The nodes that are wanted, each once; `all` are those of this machine. An unknown name is a usage error."""
+    if "all" in wanted:
         return nodes_here(store.cluster)
     chosen = []
-    for name in dict.fromkeys(names):
+    for name in dict.fromkeys(wanted):
         try:
             chosen.append(store.cluster.node(name))
         except KeyError:
@@ -76,35 +88,34 @@ def choose_replica(store: Store, name: str) -> Node:
     return node
 
 
-def _each(nodes: Sequence[Node], work: Callable[[Any, Node], Coroutine[Any, Any, bool]]) -> None:
-    """Work on all nodes in turn; exit code 1 if it failed on one of them."""
-
-    async def main(reactor: Any) -> bool:
-        return all([await work(reactor, node) for node in nodes])
-
-    if not react(main):
-        raise click.exceptions.Exit(1)
+async def _start(reactor: Any, store: Store, nodes: Sequence[Node]) -> list[Node]:
+    """Start them in turn; those that are not up in the end, each told of."""
+    before = {node: _size(store.log(node)) for node in nodes}
+    up = [node for node in nodes if await start_node(reactor, store, node)]
+    for node in up:
+        if store.process(node) is None:
+            _tell_why(store, node, before[node], f"{node.name} has ended since.")
+    return [node for node in nodes if node not in up or store.process(node) is None]
 
 
 async def start_node(reactor: Any, store: Store, node: Node) -> bool:
-    """True once the node answers (which needs no other node); False, and told why, if it did not come up."""
+    """True once its databases are open (which needs no other node); False, and told why, if it did not come up."""
     if (pid := store.process(node)) is not None:
         say(f"{node.name} is running already (process {pid}).")
         return True
     if (trouble := port_trouble(node)) is not None:
         tell(trouble, "red")
         return False
-    log = store.log(node)
-    since = log.stat().st_size if log.exists() else 0
+    since = _size(store.log(node))
     executable, *arguments = store.command(node, daemon=True)
     output, errors, code = await getProcessOutputAndValue(executable, arguments, env=dict(os.environ))
     deadline = reactor.seconds() + START_SECONDS
     while code == 0 and store.process(node) is not None and reactor.seconds() < deadline:
-        if await condition(reactor, store, node) is not None:
+        if await condition(reactor, store, node) not in (None, OPENING):
             say(f"{node.name} is up at {node.url} (process {store.process(node)}).")
             return True
         await pause(reactor)
-    _tell_why(store, node, since, (output + errors).decode("utf-8", "replace"))
+    _tell_why(store, node, since, f"{node.name} did not start.", (output + errors).decode("utf-8", "replace"))
     return False
 
 
@@ -126,9 +137,15 @@ async def stop_node(reactor: Any, store: Store, node: Node) -> bool:
     return False
 
 
-def _tell_why(store: Store, node: Node, since: int, output: str) -> None:
-    """The last words of a node that did not come up."""
-    tell(f"{node.name} did not start.", "red")
-    lines = store.last_lines(node, since) or output.strip().splitlines()[-3:]
-    for line in lines:
+def _tell_why(store: Store, node: Node, since: int, what: str, output: str = "") -> None:
+    """What became of a node, its last words since, and where there is more."""
+    tell(what, "red")
+    logged = store.last_words(node, since)
+    for line in logged or output.strip().splitlines()[-3:]:
         tell(f"  {printable(line)}")
+    if logged:
+        tell(f"  Its log is {printable(str(store.log(node)))}")
+
+
+def _size(log: Path) -> int:
+    return log.stat().st_size if log.exists() else 0

@@ -10,7 +10,7 @@ import click
 from msgspec.structs import replace
 
 from pygmy.cli.calling import Settings
-from pygmy.cli.nodes import Store, is_here, load_store, names
+from pygmy.cli.nodes import Store, check_books, is_here, load_store, names
 from pygmy.cli.options import settings_of
 from pygmy.cli.reacting import react
 from pygmy.cli.terminal import paint, printable, refuse, say, table, tell
@@ -146,6 +146,7 @@ def _plan(settings: Settings, store: Store, offline: bool) -> Plan:
     from pygmy.deploy.keys import make_keys
     from pygmy.tls.files import BadFiles
 
+    check_books(settings, store, store.cluster.nodes)
     books = settings.values["books"]
     try:
         files = {books_name(settings.values): Path(books).read_bytes()} if books else {}

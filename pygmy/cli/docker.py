@@ -4,6 +4,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,7 +17,7 @@ import pygmy
 from pygmy.cli.calling import Settings
 from pygmy.cli.composing import IMAGE, composition
 from pygmy.cli.nodes import Store, port_trouble
-from pygmy.cli.terminal import paint, printable, refuse, say, tell
+from pygmy.cli.terminal import paint, printable, refuse, say, silence, tell
 from pygmy.settings import Layer, Values, Written
 
 OPEN_SECONDS = 300.0
@@ -162,7 +163,11 @@ class Containers:
 
     def _close(self) -> None:
         """End all containers, each within its grace time; asked a second time, at once."""
-        tell("Closing ...")
+        try:
+            tell("Closing ...")
+        except OSError:  # who read this has gone away, and Docker would end at its first word
+            silence(sys.stdout)
+            silence(sys.stderr)
         try:
             self._run("down")
         except KeyboardInterrupt:

@@ -31,7 +31,6 @@ EVERY = 0.25
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="The folder to make.")
 @click.option("--patience", type=Seconds(min=1.0), default=60.0, show_default=True, help="When to give up.")
 @click.option("--node-command", metavar="CMD", help="What to start nodes with, in place of Pygmy's own twistd.")
-@click.option("--json", "as_json", is_flag=True, help="Print results.json, too.")
 @settings_of("drill")
 def drill(
     settings: CallSettings,
@@ -41,14 +40,13 @@ def drill(
     out: Path | None,
     patience: float,
     node_command: str | None,
-    as_json: bool,
 ) -> None:
     """Kill, freeze, cut off and restart the nodes of a private store, and see whether promises are kept.
 
     \b
     Each NAME (default: all) is one drill on five or six processes of its own, on free ports, in a temporary folder.
     The folder --out (default: ./pygmy-drill-TIME) has a page with each drill's timeline, results.json, and all that
-    clients were told. Exit code 0: all promises were kept; 1: one was broken.
+    clients were told; --json prints results.json, too. Exit code 0: all promises were kept; 1: one was broken.
 
     \b
     With --frontend-server it goes to the store that runs there, and does what requests alone can do: retries, and
@@ -63,14 +61,14 @@ def drill(
         width = max(map(len, DRILLS))
         say("\n".join(f"{one.name.ljust(width)}  {one.title}" for one in chosen))
         return
-    folder, as_json = _folder(out), as_json or settings.json
+    folder = _folder(out)
     if is_named(settings):
         if node_command:
             raise click.UsageError("--node-command is for private stores: leave out --frontend-server.")
         run = _visits(settings, chosen, named=bool(names), seed=seed, patience=patience, folder=folder)
     else:
         run = _performances(chosen, node_command, seed=seed, patience=patience, folder=folder)
-    run.run(as_json)
+    run.run(settings.json)
 
 
 def _performances(

@@ -47,6 +47,10 @@ class OutcomeUnknown(CommandFailed):
         self.body = body
 
 
+class Interrupted(OutcomeUnknown):
+    """It is not known, because we were told to stop."""
+
+
 def _sentence(status: int, problem: dict[str, Any]) -> str:
     detail = problem.get("detail") or problem.get("title") or f"The server answered {status}."
     return str(detail)

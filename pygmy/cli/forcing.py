@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from pygmy.cli.calling import Settings, admin_token, fail, tcp_client
 from pygmy.cli.daemons import choose_replica
-from pygmy.cli.failures import CommandFailed
+from pygmy.cli.failures import CommandFailed, Unavailable
 from pygmy.cli.nodes import Store, load_store
 from pygmy.cli.options import settings_of
 from pygmy.cli.reacting import react
@@ -23,11 +23,11 @@ CHANGE_SECONDS = 15.0
 
 
 class Copy(Struct, frozen=True):
-    """A node of the tier, and what it says of the view and of its own log (None: it does not answer, and `why`)."""
+    """A node of the tier, and what it says of the view and of its own log (None: nothing, and the `failure`)."""
 
     node: Node
     view: "ViewBody | None"
-    why: str = ""
+    failure: CommandFailed | None = None
 
 
 @click.command("force-view")
@@ -59,14 +59,19 @@ async def _run(reactor: Any, settings: Settings, store: Store, node: Node, yes: 
 
 
 def _look(node: Node, copies: list[Copy]) -> "ViewBody":
-    """Tell how every copy of the tier is and what would be lost; the view to be replaced. Exit code 1: not so."""
+    """Tell how every copy of the tier is and what would be lost; the view to be replaced.
+
+    It ends with exit code 1 where nothing need be forced, and with that of the failure where the node says nothing.
+    """
     chosen = next(copy for copy in copies if copy.node == node)
     for copy in copies:
         tell(_line(copy))
     view = chosen.view
-    if view is None:
-        tell(f"{node.name} does not answer ({chosen.why}): start it first.", "red")
-        raise click.exceptions.Exit(1)
+    if chosen.failure is not None:
+        if isinstance(chosen.failure, Unavailable):
+            tell(f"{node.name} does not answer: start it first.", "red")
+        raise chosen.failure
+    assert view is not None
     if view.objection:
         tell(f"Not forced: {printable(view.objection)}", "red")
         raise click.exceptions.Exit(1)
@@ -97,7 +102,7 @@ async def _copies(reactor: Any, settings: Settings, nodes: tuple[Node, ...]) -> 
         try:
             found.append(Copy(node, (await client.get("/view", ViewBody, admin=True)).value))
         except CommandFailed as failure:
-            found.append(Copy(node, None, str(failure)))
+            found.append(Copy(node, None, failure))
     return found
 
 
@@ -111,7 +116,7 @@ async def _force(reactor: Any, settings: Settings, node: Node, view: "ViewBody")
 
 def _line(copy: Copy) -> str:
     if copy.view is None:
-        return f"  {copy.node.name}  {paint('does not answer', 'red')} ({printable(copy.why)})"
+        return f"  {copy.node.name}  {paint('does not answer', 'red')} ({printable(str(copy.failure))})"
     view = copy.view
     return f"  {copy.node.name}  {view.state}, batches up to {view.head[1]}, the last one of {_when(view.newest)}"
 

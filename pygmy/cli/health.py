@@ -13,6 +13,7 @@ from pygmy.cluster import Node
 PATIENCE = 2.0
 PAUSE = 0.2
 HEALTHY = "Healthy"
+OPENING = "The node is opening its database."  # and it may yet find that it cannot start
 
 
 class Message(Struct, frozen=True):

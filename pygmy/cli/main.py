@@ -8,7 +8,7 @@ import pygmy
 from pygmy.cli.calling import Settings
 from pygmy.cli.commands import Commands
 from pygmy.cli.failures import INTERRUPTED
-from pygmy.cli.options import given, options_of
+from pygmy.cli.options import HELP, given, json_option, options_of
 from pygmy.settings import for_command
 from pygmy.settings.table import PYGMY
 
@@ -24,10 +24,10 @@ class Interruptible(click.Group):
             raise click.exceptions.Exit(INTERRUPTED) from None
 
 
-@click.group(cls=Interruptible, commands=Commands(), context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Interruptible, commands=Commands(), context_settings={"help_option_names": list(HELP)})
 @click.version_option(pygmy.__version__, prog_name="pygmy")
 @options_of(PYGMY)
-@click.option("--json", "as_json", is_flag=True, help="Print the server's JSON.")
+@json_option()
 @click.pass_context
 def main(ctx: click.Context, /, as_json: bool, **options: Any) -> None:
     """Pygmy: a bookstore you can pull the plug on.
@@ -40,6 +40,8 @@ def main(ctx: click.Context, /, as_json: bool, **options: Any) -> None:
     pygmy audit                   whether its data is sound
     pygmy drill                   pull the plug on a store of its own, and look
     pygmy trace 1                 the way of an order through all nodes
+
+    The options below may stand before the command or after it.
 
     \b
     Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 out of stock,

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import shlex
 import socket
 import sys
@@ -14,12 +15,13 @@ from msgspec import Struct
 from pygmy.cli.calling import Settings
 from pygmy.cli.options import BadSettings
 from pygmy.cli.terminal import printable
-from pygmy.cluster import Cluster, ClusterError, Node, load_cluster
-from pygmy.datadir import data_directory, log_path, pid_path, tls_directory
+from pygmy.cluster import Cluster, ClusterError, Node, Role, load_cluster
+from pygmy.datadir import data_directory, log_path, opened_path, pid_path, tls_directory
 from pygmy.pidfile import running
 from pygmy.settings import Flags, Setting, Values, Written, for_role
 
 LAST_LINES = 8
+_CRITICAL = re.compile(r'^\S+ critical |"level":"critical"')  # as both formats have it
 PLACES = ("config", "cluster", "data")  # which store it is
 
 
@@ -70,14 +72,15 @@ class Store(Struct, frozen=True):
         """The node's log."""
         return log_path(self.data, node.name, self.log_file)
 
-    def last_lines(self, node: Node, since: int = 0) -> list[str]:
-        """The end of the node's log, as far as it was written after its first `since` bytes."""
+    def last_words(self, node: Node, since: int = 0) -> list[str]:
+        """Why the node ended, in its log's own lines after its first `since` bytes: else the last ones there are."""
         try:
             with self.log(node).open("rb") as file:
                 file.seek(since if since <= os.fstat(file.fileno()).st_size else 0)  # else turned over meanwhile
-                return file.read().decode("utf-8", "replace").splitlines()[-LAST_LINES:]
+                lines = file.read().decode("utf-8", "replace").splitlines()[-LAST_LINES:]
         except OSError:
             return []
+        return [line for line in lines if _CRITICAL.search(line)] or lines
 
 
 def load_store(settings: Settings) -> Store:
@@ -96,6 +99,20 @@ def load_store(settings: Settings) -> Store:
         cluster = cluster.secured()
     log_file = values["log-file"] if "log-file" in values.all else None
     return Store(cluster, values["cluster"], data, settings.flags, values.file, log_file, ca)
+
+
+def check_books(settings: Settings, store: Store, nodes: Sequence[Node]) -> None:
+    """Before any of these nodes is started: a file of books that is wrong is a usage error, with every fault."""
+    books = settings.values.all["books"]
+    if books.value is None or not any(node.role is Role.CATALOG for node in nodes):
+        return
+    from pygmy.opened import check_stock
+    from pygmy.opening import BooksError
+
+    try:
+        check_stock(books.value, [opened_path(store.data, node.name) for node in nodes])
+    except BooksError as error:
+        raise BadSettings("\n".join(map(printable, f"{books.origin}: {error}".splitlines()))) from None
 
 
 def _ca(values: Values, data: Path) -> str:

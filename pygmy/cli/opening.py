@@ -6,7 +6,7 @@ import click
 
 from pygmy.cli.deploy import deploy
 from pygmy.cli.nodes import is_here
-from pygmy.cli.options import given
+from pygmy.cli.options import HELP, given
 from pygmy.cli.up import up
 from pygmy.cluster import ClusterError, load_cluster
 from pygmy.settings import BadFile, BadSetting, for_command, resolve, setting
@@ -24,9 +24,10 @@ def open_store(context: click.Context, arguments: tuple[str, ...]) -> None:
 
 def cluster_file(arguments: Sequence[str]) -> str | None:
     """The cluster file among the arguments of either command; None: there is none."""
+    arguments = [word for word in arguments if word not in HELP]
     for command in (up, deploy):
         try:
-            with command.make_context(str(command.name), list(arguments)) as context:
+            with command.make_context(str(command.name), list(arguments), help_option_names=list(HELP)) as context:
                 flags = given(for_command(str(command.name)), dict(context.params))
                 found: str | None = resolve([setting("cluster")], flags)["cluster"]
                 return found

@@ -10,10 +10,11 @@ from pygmy.cli.calling import Settings
 from pygmy.cli.terminal import printable, tell
 from pygmy.datadir import data_directory, tls_directory
 from pygmy.settings import TABLE, BadFile, BadSetting, Flags, Setting, Values, for_command, resolve, setting
-from pygmy.settings.table import CONFIG
+from pygmy.settings.table import CONFIG, PYGMY
 
 # What every command may come to need: where the store is, and how to talk to it.
 ALWAYS = ("config", "data", "frontend-server", "timeout", "token-file", "tls", "ca")
+HELP = ("-h", "--help")
 Command = Callable[..., Any]
 
 
@@ -26,9 +27,11 @@ class BadSettings(click.ClickException):
 def settings_of(command: str, *, argument: str = "") -> Callable[[Command], Command]:
     """The options of this command out of the table; it is called with the Settings first, all layers in them.
 
-    `argument` is the setting that stands on the command line without its flag.
+    `argument` is the setting that stands on the command line without its flag. What stands before every command may
+    stand after this one as well, and is not told of in its help.
     """
     taken = for_command(command)
+    general = [one for one in for_command(PYGMY) if one not in taken]
     wanted = [one for one in TABLE if one in taken or one.key in ALWAYS or command == CONFIG]
 
     def decorate(function: Command) -> Command:
@@ -36,14 +39,17 @@ def settings_of(command: str, *, argument: str = "") -> Callable[[Command], Comm
         def work(**arguments: Any) -> Any:
             context = click.get_current_context()
             settings = context.ensure_object(Settings)
-            settings.flags = {**settings.flags, **given(taken, arguments)}
+            settings.flags = {**settings.flags, **given((*taken, *general), arguments)}
+            settings.json = arguments.pop("as_json") or settings.json
             fill(settings, layers(wanted, settings.flags))
             return function(settings, **arguments)
 
         run: Command = work
         for one in reversed(taken):
             run = _argument(one)(run) if one.key == argument else _option(one)(run)
-        return run
+        for one in general:
+            run = _option(one, hidden=True)(run)
+        return json_option(hidden=True)(run)
 
     return decorate
 
@@ -57,6 +63,11 @@ def options_of(command: str) -> Callable[[Command], Command]:
         return function
 
     return decorate
+
+
+def json_option(*, hidden: bool = False) -> Callable[[Command], Command]:
+    """`--json`, which is no setting: whoever asks for it once does not want it always."""
+    return click.option("--json", "as_json", is_flag=True, hidden=hidden, help="Print the server's JSON.")
 
 
 def given(settings: Iterable[Setting], arguments: dict[str, Any]) -> Flags:
@@ -97,10 +108,10 @@ def _ca(values: Values) -> str:
     return "" if folder is None else str(folder / "ca.pem")
 
 
-def _option(one: Setting) -> Callable[[Command], Command]:
+def _option(one: Setting, *, hidden: bool = False) -> Callable[[Command], Command]:
     text = f"{one.help} [default: {one.shown_default}]"
     if one.switch:
-        return click.option(f"--{one.key}/--no-{one.key}", default=None, help=text)
+        return click.option(f"--{one.key}/--no-{one.key}", default=None, hidden=hidden, help=text)
     return click.option(
         *(f"--{name}" for name in (one.key, *one.aliases)),
         one.identifier,
@@ -108,6 +119,7 @@ def _option(one: Setting) -> Callable[[Command], Command]:
         metavar=one.metavar,
         multiple=one.many,
         callback=_check,
+        hidden=hidden,
         help=text,
     )
 

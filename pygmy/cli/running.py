@@ -10,7 +10,7 @@ from pygmy.cli.calling import Settings
 from pygmy.cli.daemons import choose_one
 from pygmy.cli.failures import UNAVAILABLE
 from pygmy.cli.health import HEALTHY, condition
-from pygmy.cli.nodes import Store, load_store
+from pygmy.cli.nodes import Store, check_books, load_store
 from pygmy.cli.options import settings_of
 from pygmy.cli.reacting import react
 from pygmy.cli.terminal import printable, say, tell
@@ -26,7 +26,9 @@ def run(settings: Settings, node: str) -> None:
     This process becomes the node, whatever machine the cluster file says that it is on: in a container, process 1.
     """
     store = load_store(settings)
-    command = store.command(choose_one(store, node), daemon=False)
+    chosen = choose_one(store, node)
+    check_books(settings, store, [chosen])
+    command = store.command(chosen, daemon=False)
     sys.stdout.flush()
     os.execv(command[0], command)
 

@@ -9,9 +9,11 @@ import click
 COLOURS = ("cyan", "magenta", "yellow", "green", "blue", "bright_cyan", "bright_magenta", "bright_yellow")
 
 
-def colourful(stream: TextIO) -> bool:
-    """True on a terminal that its user has not asked to be plain (no-color.org)."""
-    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+def colourful(stream: TextIO | None) -> bool:
+    """True on a terminal that its user has not asked to be plain (no-color.org). None: a stream that was closed."""
+    if stream is None or not stream.isatty():
+        return False
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def movable(stream: TextIO) -> bool:
@@ -32,6 +34,13 @@ def say(text: str) -> None:
 def tell(text: str, colour: str | None = None) -> None:
     """A message to the person, to stderr."""
     click.echo(paint(text, colour, sys.stderr) if colour else text, err=True)
+
+
+def silence(stream: TextIO) -> None:
+    """Have all that is yet written there go nowhere: its reader has gone away, and each time it would raise."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stream.fileno())
+    os.close(null)
 
 
 def printable(text: str) -> str:

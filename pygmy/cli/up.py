@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TextIO
 
 import click
 from twisted.internet import task
@@ -19,11 +19,11 @@ from pygmy.cli.calling import Settings
 from pygmy.cli.children import Child, kill, spawn, stop
 from pygmy.cli.following import Follower
 from pygmy.cli.health import HEALTHY, condition, pause
-from pygmy.cli.nodes import Store, load_store, names, nodes_here, port_trouble, shared_log
+from pygmy.cli.nodes import Store, check_books, load_store, names, nodes_here, port_trouble, shared_log
 from pygmy.cli.options import settings_of
-from pygmy.cli.terminal import COLOURS, paint, printable, say, tell
+from pygmy.cli.terminal import COLOURS, paint, printable, say, silence, tell
 from pygmy.cluster import Node, Role
-from pygmy.datadir import data_directory, tls_path
+from pygmy.datadir import data_directory, pid_path, tls_path
 
 OPEN_SECONDS = 120.0
 STOP_SECONDS = 10.0
@@ -45,6 +45,7 @@ def up(settings: Settings, docker: bool) -> None:
     if (trouble := obstacle(store, nodes)) is not None:
         tell(trouble, "red")
         raise click.exceptions.Exit(1)
+    check_books(settings, store, nodes)
     task.react(lambda reactor: Deferred.fromCoroutine(Opening(reactor, store, nodes).run()))
 
 
@@ -82,26 +83,50 @@ class Opening:
         self._closing = False
         self._opened = False
         self._trouble: str | None = None
+        self._none_left = False
         self._interrupts = 0
         self._quit: Deferred[None] = Deferred()
         self._followers: list[tuple[str, Follower]] = []
 
     async def run(self) -> None:
-        """Open the store and keep it open until told to stop. SystemExit(1): it could not, or no node was left."""
+        """Open the store and keep it open until told to stop, or until its nodes were stopped by others.
+
+        SystemExit(1): it could not, or they ended otherwise.
+        """
         self._catch_signals()  # before there are nodes that would outlive us
         self._reactor.callWhenRunning(self._catch_signals)  # and after the reactor has put its own in their place
         self._logs_before = {node.name: _size(self._store, node) for node in self._nodes}
-        tell(f"Opening {names(self._nodes)} on {self._store.data} ...")
-        self._children = spawn(self._reactor, self._store, self._nodes, self._ended)
+        self._tell(f"Opening {names(self._nodes)} on {self._store.data} ...")
         try:
+            for child in spawn(self._reactor, self._store, self._nodes, self._ended):
+                self._children.append(child)
             self._trouble = await self._wait_until_open()
             if self._trouble is None and not self._asked:
                 await self._serve()
         finally:
             await self._close()
         if self._trouble is not None:
-            tell(self._trouble, "red")
+            self._tell(self._trouble, "red")
             raise SystemExit(1)
+
+    # ---- speaking
+
+    def _say(self, text: str) -> None:
+        try:
+            say(text)
+        except OSError:
+            self._unheard(sys.stdout)
+
+    def _tell(self, text: str, colour: str | None = None) -> None:
+        try:
+            tell(text, colour)
+        except OSError:
+            self._unheard(sys.stderr)
+
+    def _unheard(self, stream: TextIO) -> None:
+        """Whoever read this has gone away, as the reader of a pipe does: that closes the store, as Ctrl-C does."""
+        silence(stream)
+        self._ask()
 
     # ---- opening
 
@@ -112,7 +137,7 @@ class Opening:
         """
         away = [node for node in self._store.cluster.nodes if node not in self._nodes]
         if away:
-            tell(f"Waiting for {names(away)} on other machines, too ...")
+            self._tell(f"Waiting for {names(away)} on other machines, too ...")
         deadline = math.inf if away else self._reactor.seconds() + OPEN_SECONDS
         waiting = list(self._front_ends)
         said: str | None = None
@@ -129,10 +154,12 @@ class Opening:
         return None
 
     def _why(self, child: Child) -> str:
-        """The last words of a child that ended."""
+        """How a child ended; its last words, unless it was told to."""
+        if child.stopped:
+            return f"{child.node.name} has been stopped."
         since = self._logs_before[child.node.name]
         said = child.errors.decode("utf-8", "replace").strip().splitlines()[-3:]
-        lines = said or self._store.last_lines(child.node, since)
+        lines = said or self._store.last_words(child.node, since)
         told = "".join(f"\n  {printable(line)}" for line in lines)
         return f"{child.node.name} has ended ({child.ended})." + told
 
@@ -142,57 +169,79 @@ class Opening:
         """Tell that it is open, then show what the nodes log until told to stop."""
         self._opened = True
         url = self._front_ends[0].url
-        say(paint(f"Pygmy is open at {url}", "green"))
+        self._say(paint(f"Pygmy is open at {url}", "green"))
         pygmy, curl = commands(self._store, url)
-        say(f"  {pygmy} search\n  {pygmy} buy 1\n  {curl} {url}/books/1")
-        say("Ctrl-C closes it. Kill any node meanwhile, and start it again:")
-        say(f"  {self._store.advice(f'start {self._nodes[0].name}')}")
+        self._say(f"  {pygmy} search\n  {pygmy} buy 1\n  {curl} {url}/books/1")
+        self._say("Ctrl-C closes it. Kill any node meanwhile, and start it again:")
+        self._say(f"  {self._store.advice(f'start {self._nodes[0].name}')}")
         self._followers = [(node.name, Follower(self._store.log(node))) for node in self._nodes]
-        loop = LoopingCall(self._follow)
+        loop = LoopingCall(self._look)
         loop.clock = self._reactor
         loop.start(FOLLOW_SECONDS)
         await self._quit
         loop.stop()
 
-    def _follow(self) -> None:
-        """Print what is new. A reader that has gone away closes the store."""
-        width = max(len(name) for name, _ in self._followers)
-        try:
-            for number, (name, follower) in enumerate(self._followers):
-                prefix = paint(name.ljust(width), COLOURS[number % len(COLOURS)])
-                for line in follower.lines():
-                    say(f"{prefix}  {printable(line)}")
-        except OSError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    def _look(self) -> None:
+        """Show what is new; when nobody runs any more, that was all."""
+        over = not self._asked and not self._any_running()
+        self._follow()
+        if over:
+            self._none_left = True
+            self._tell_of_the_end()
             self._ask()
 
+    def _follow(self) -> None:
+        width = max(len(name) for name, _ in self._followers)
+        for number, (name, follower) in enumerate(self._followers):
+            prefix = paint(name.ljust(width), COLOURS[number % len(COLOURS)])
+            for line in follower.lines():
+                self._say(f"{prefix}  {printable(line)}")
+
+    def _any_running(self) -> bool:
+        """True while there is a node: a child of ours, or one that was started by hand in its place."""
+        ours = any(child.ended is None for child in self._children)
+        return ours or any(self._store.process(node) is not None for node in self._nodes)
+
+    def _tell_of_the_end(self) -> None:
+        """All nodes were ended by others. Who was stopped in order has put its pid file away."""
+        fallen = [node for node in self._nodes if pid_path(self._store.data, node.name).exists()]
+        if fallen:
+            self._trouble = f"No node is left. {names(fallen)} did not stop in order."
+        else:
+            self._tell("All nodes have been stopped: the store is closed.")
+
     def _ended(self, child: Child) -> None:
-        """A node died on its own: say so, and carry on, which is what the store is for."""
+        """A node has ended: say so, and carry on, which is what the store is for."""
         if self._closing or not self._opened:
             return
-        tell(self._why(child), "yellow")
-        if any(other.ended is None for other in self._children) or self._restarted():
-            tell(f"The others carry on. Start it again: {self._store.advice(f'start {child.node.name}')}", "yellow")
-        else:
-            self._trouble = "No node is left."
-            self._ask()
+        if child.stopped:
+            self._tell(self._why(child))
+            return
+        self._tell(self._why(child), "yellow")
+        if self._any_running():
+            advice = self._store.advice(f"start {child.node.name}")
+            self._tell(f"The others carry on. Start it again: {advice}", "yellow")
 
     # ---- closing
 
     def _catch_signals(self) -> None:
         """Our own handlers in place of the reactor's: it must run on until the nodes have ended."""
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
             if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
                 signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self._reactor.callFromThread(self._ask)
+        self._reactor.callFromThread(self._interrupt)
 
-    def _ask(self) -> None:
-        """Close the store; asked a second time, at once."""
+    def _interrupt(self) -> None:
+        """Close the store; told a second time, at once."""
         self._interrupts += 1
         if self._interrupts == 2 and self._closing:
             kill(self._children)
+        self._ask()
+
+    def _ask(self) -> None:
+        """Close the store."""
         if not self._asked:
             self._asked = True
             self._quit.callback(None)
@@ -208,7 +257,9 @@ class Opening:
     async def _close(self) -> None:
         """End all nodes: ours with force if need be, those that were started by hand with SIGTERM only."""
         self._closing = True
-        tell("Closing ...")
+        if self._none_left:
+            return  # and whoever has been started since is nobody of ours
+        self._tell("Closing ...")
         for pid in self._restarted():
             os.kill(pid, signal.SIGTERM)
         await stop(self._reactor, self._children, STOP_SECONDS)

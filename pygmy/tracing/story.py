@@ -17,12 +17,17 @@ _OWN = re.compile(
     r" (.*)chosen ([0-9.]+) ms$"
 )
 _OTHERS = re.compile(r"batch ([0-9]+-[0-9]+) from ([a-z]+-[0-9]+): on disk ([0-9.]+) ms, acknowledged ([0-9.]+) ms$")
+_NAME = re.compile(r"([a-z]+-[0-9]+) [0-9.]+ ms")
 _FORWARD = re.compile(r"forward (\S+.*) -> (\S+)$")
 _DOWN = re.compile(r"down (\S+) \((.*)\)")
+
+_Matches = list[tuple[Line, re.Match[str]]]
 
 
 class Untold(Exception):
     """There is nothing to tell of this order; str() says why."""
+
+    whole = False
 
 
 class Step(Struct, frozen=True):
@@ -36,12 +41,16 @@ class Step(Struct, frozen=True):
 
 
 class Story(Struct, frozen=True):
-    """All steps, in order of what follows from what. `nodes`: those that took part, from the front to the back."""
+    """All steps, in order of what follows from what. `nodes`: those that took part, from the front to the back.
+
+    `whole`: every node that is known to have taken part has told of it.
+    """
 
     order: int
     rid: str
     steps: Sequence[Step]
     nodes: Sequence[str]
+    whole: bool = True
 
     @property
     def began(self) -> float:
@@ -68,15 +77,18 @@ def story_of(order: int, lines: Iterable[Line], urls: dict[str, str]) -> Story:
     line, sold, written = _told_by(order, told.orders)
     names = {url: name for name, url in urls.items()}
     own = told.others.get(line.rid, [])
+    asker = _asker(own, line, names)
     steps = [
         *sorted(_forwards(own, names), key=lambda step: step.at),
         *_batch(told.batches, "catalog", sold, line.node),
         *_batch(told.batches, "order", written, line.node),
-        Step(line.at, line.node, f"answers: order {order}", to=_asker(own, line, names)),
+        Step(line.at, line.node, f"answers: order {order}", to=asker),
     ]
     taking_part = {step.node for step in steps} | {step.to for step in steps if step.to}
     nodes = sorted(taking_part, key=lambda name: (-_depth(name), name))
-    return Story(order, line.rid, steps, nodes)
+    batches = (("catalog", sold), ("order", written))
+    whole = bool(asker) and all(_all_told(told.batches, tier, version) for tier, version in batches)
+    return Story(order, line.rid, steps, nodes, whole)
 
 
 def _gathered(lines: Iterable[Line]) -> _Told:
@@ -129,14 +141,27 @@ def _asker(lines: Sequence[Line], line: Line, names: dict[str, str]) -> str:
 
 def _batch(lines: Sequence[Line], tier: str, version: str, asker: str) -> Iterator[Step]:
     """W1 to W8 in one tier, of the batch with this version."""
-    here = [line for line in lines if line.node.startswith(f"{tier}-")]
-    told = [(line, found) for line in here if (found := _OWN.match(line.message)) and found[1] == version]
-    others = [(line, found) for line in here if (found := _OTHERS.match(line.message)) and found[1] == version]
+    told, others = _of_batch(lines, tier, version)
     steps = [
         step for one, found in told for step in _by_owner(one, found, tier, asker, [who.node for who, _ in others])
     ]
     steps += [step for one, found in others for step in _by_member(one, found)]
     yield from sorted(steps, key=_when)
+
+
+def _of_batch(lines: Sequence[Line], tier: str, version: str) -> tuple[_Matches, _Matches]:
+    """What its owner has told of the batch, and what the other members have."""
+    here = [line for line in lines if line.node.startswith(f"{tier}-")]
+    told = [(line, found) for line in here if (found := _OWN.match(line.message)) and found[1] == version]
+    others = [(line, found) for line in here if (found := _OTHERS.match(line.message)) and found[1] == version]
+    return told, others
+
+
+def _all_told(lines: Sequence[Line], tier: str, version: str) -> bool:
+    """True if the owner of the batch has told of it, and all those who have acknowledged it."""
+    told, others = _of_batch(lines, tier, version)
+    acknowledged = {name for _, found in told for name in _NAME.findall(found[5])}
+    return bool(told) and acknowledged <= {line.node for line, _ in others}
 
 
 def _when(step: Step) -> tuple[int, float]:

@@ -49,9 +49,10 @@ def pygmy(directory: Path, *arguments: str, timeout: float = LONGEST) -> "subpro
 
 
 def like_a_terminal() -> None:
-    """A process group of its own; and SIGINT works, also where tests run in the background of a shell."""
+    """A process group of its own; and SIGINT and SIGQUIT work, also where tests run in the background of a shell."""
     os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 def without_settings(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
