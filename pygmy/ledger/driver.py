@@ -58,7 +58,7 @@ LEAVE_PATIENCE = 3.0
 FORCE_PATIENCE = 10.0
 # Seconds for which a message may wait for another one to go along with: nobody waits for a TOOK, and readers may wait
 # for a VALIDATE.
-COMPANY, SOON = 0.1, 0.002
+COMPANY, SOON = 0.1, 0.008
 FETCH_BATCHES, FETCH_BYTES = 1024, 512 * 1024
 
 
