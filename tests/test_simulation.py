@@ -36,6 +36,7 @@ SOMETIMES = (
     "cache hits",
     "lists out of a cache",
     "reconciler wrote an order",
+    "buys went together",
     "retry answered at another replica",
 )
 

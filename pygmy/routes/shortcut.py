@@ -6,7 +6,6 @@ for is found out once and kept in a bounded table; everything else goes the ordi
 
 import re
 from collections.abc import Callable
-from itertools import count
 from time import time
 from typing import NamedTuple
 from urllib.parse import unquote_plus
@@ -18,7 +17,7 @@ from twisted.web.server import version
 from pygmy.caching.cache import BookOf, PageOf, Stored, Thing
 from pygmy.routes.reading import BooksQuery, matches
 from pygmy.web.hosts import is_host
-from pygmy.web.ids import uuid7
+from pygmy.web.ids import numbered_id
 
 _LONGEST = 2_048
 _MOST = 1_024
@@ -50,8 +49,6 @@ class Shortcuts:
         self._wall = wall
         self._known: dict[bytes, Asked] = {}
         self._heads: dict[Thing, tuple[Stored, bytes]] = {}
-        self._request_id = f"{uuid7()}-%x".encode("ascii")
-        self._number = count(1)
         self._second = -1
         self._common = b""
 
@@ -69,7 +66,7 @@ class Shortcuts:
         second = int(self._wall())
         if second != self._second:
             self._strike(second)
-        request_id = self._request_id % next(self._number)
+        request_id = numbered_id()
         if unless is not None and matches(unless, stored.etag):
             etag = stored.etag.encode("ascii")
             return b"HTTP/1.1 304 Not Modified%s%s\r\nETag: %s\r\n\r\n" % (self._common, request_id, etag)

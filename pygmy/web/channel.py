@@ -138,8 +138,9 @@ class BoundedChannel(HTTPChannel):
         if self.transport.disconnecting and not self._refused:
             return  # over TLS more may come: nobody would hear the answer
         if self._idle:
-            if not self.site.draining and any(way(self, data) for way in self.site.short_ways):
-                return
+            for way in () if self.site.draining else self.site.short_ways:
+                if way(self, data):
+                    return
             self._idle = False
             self._since = self._seconds()
             if data[:1] == _HELLO and not self._tls:  # it would wait for an answer to that

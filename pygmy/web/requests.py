@@ -13,7 +13,7 @@ from twisted.web.iweb import IRequest
 from pygmy.errors import Problem, bad_request
 from pygmy.messages.operations import LARGEST_ID
 from pygmy.web.explained import explained, shortened
-from pygmy.web.ids import uuid7
+from pygmy.web.ids import numbered_id
 from pygmy.web.numbers import exact, from_number
 
 T = TypeVar("T")
@@ -30,6 +30,9 @@ _MARK = b"\xef\xbb\xbf"
 # What a client asks for that wants to change only what it has seen (RFC 9110, 13.1). No version is looked at before a
 # write: to go on would lose the protection silently.
 CONDITIONS = frozenset({b"if-match", b"if-none-match", b"if-unmodified-since"})
+_PHRASES = {
+    status.value: status.phrase.encode("ascii") for status in HTTPStatus
+}  # twisted.web does not know them all
 _ENCODER = msgspec.json.Encoder()
 
 
@@ -50,7 +53,7 @@ def sane_request_id(sent: bytes | None) -> str:
     """What a client sent as X-Request-ID, if it can stand in a log line; else a new id."""
     if sent is not None and _SANE_ID.match(sent):
         return sent.decode("ascii")
-    return uuid7()
+    return numbered_id().decode("ascii")
 
 
 def idempotency_key(request: IRequest) -> str | None:
@@ -159,7 +162,7 @@ def write_bytes(
     media: str = "application/json",
 ) -> bytes:
     """As `write_json`, of bytes that are encoded already (b"" and 204 or 304: no body)."""
-    request.setResponseCode(status, HTTPStatus(status).phrase.encode("ascii"))  # twisted.web does not know them all
+    request.setResponseCode(status, _PHRASES[status])
     for name, value in (headers or {}).items():
         request.setHeader(name.encode("ascii"), value.encode("utf-8"))
     if status not in (204, 304):

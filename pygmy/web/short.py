@@ -40,7 +40,6 @@ _HEADS = 512  # heads that are remembered, taken apart
 _LINE = re.compile(rb"([A-Z]{3,6}) ((/[a-z]+)(?:/([A-Za-z0-9._~-]+))?(?:\?([!-\"$-~]*))?) HTTP/1\.1\Z")
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 _VALUE = re.compile(rb"[ -~]*\Z")
-_LINE_END = re.compile(rb"[\r\n]")
 # What changes how a request is read, or the connection itself, or is refused; and what is so with a write.
 _SPECIAL = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"te", b"trailer"})
 _SPECIAL_IN_WRITES = _SPECIAL | CONDITIONS
@@ -66,6 +65,15 @@ class _AnswerHeaders:
 
     def __init__(self) -> None:
         self.values: dict[bytes, bytes] = {}
+
+    def lines(self) -> bytes:
+        """As they stand in the head. Line ends in a value are as spaces: no value can bring more headers."""
+        lines = b"".join([b"%s: %s\r\n" % header for header in self.values.items()])
+        if lines.count(b"\r") + lines.count(b"\n") == 2 * len(self.values):
+            return lines
+        return b"".join(
+            [b"%s: %s\r\n" % (name, b" ".join(value.splitlines())) for name, value in self.values.items()]
+        )
 
     def getRawHeaders(self, name: bytes) -> list[bytes] | None:
         """As twisted.web's."""
@@ -95,7 +103,7 @@ class ShortRequest:
 
     def setHeader(self, name: bytes, value: bytes) -> None:
         """Of the answer."""
-        self.responseHeaders.values[name] = b" ".join(value.splitlines()) if _LINE_END.search(value) else value
+        self.responseHeaders.values[name] = value
 
     def setResponseCode(self, code: int, message: bytes | None = None) -> None:
         """Of the answer."""
@@ -151,11 +159,11 @@ class ShortWay:
             self._second = second
             self._common = b"\r\nServer: %s\r\nDate: %s\r\n" % (version, datetimeToString(second))
         top = b"HTTP/1.1 %d %s%s" % (request.code, request.code_message, self._common)
-        lines = [b"%s: %s\r\n" % header for header in request.responseHeaders.values.items()]
+        lines = request.responseHeaders.lines()
         shown = b"" if request.code in NO_BODY_CODES else body
         if not self._ready:
             at_turn_end(channel.site.reactor, self._send)
-        self._ready.append((channel, b"".join([top, *lines, b"\r\n", shown])))
+        self._ready.append((channel, b"".join((top, lines, b"\r\n", shown))))
 
     def _send(self) -> None:
         ready, self._ready = self._ready, []

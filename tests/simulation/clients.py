@@ -86,10 +86,10 @@ class Clients:
     def _tick(self) -> None:
         if not self.stopped:
             random = self.world.random
-            kinds = ["read", "buy", "basket", "restock", "orders", "shelve", "browse"]
-            weights = [10, 7, 2, 1.6, 0.8 if self.sim.cluster.orders else 0, 0.8, 4]
+            kinds = ["read", "buy", "crowd", "basket", "restock", "orders", "shelve", "browse"]
+            weights = [10, 6, 0.5, 2, 1.6, 0.8 if self.sim.cluster.orders else 0, 0.8, 4]
             if self.sim.shape.hot:
-                weights = [70, 7, 0, 5, 0, 1, 15]
+                weights = [70, 6, 0.5, 0, 5, 0, 1, 15]
             kind = random.choices(kinds, weights)[0]
             getattr(self, kind)()
             self.world.at(random.expovariate(self._rate), self._tick)
@@ -140,6 +140,13 @@ class Clients:
             task.most_tries = random.choice([1, 2])
         return self.write(task)
 
+    def crowd(self) -> None:
+        """Some buy at one moment at one server, so that they go together from there on."""
+        random = self.world.random
+        node = self._choose(OrderProcess) if self.sim.cluster.orders else None
+        for _ in range(random.choice([2, 3, 5])):
+            self.write(self._task(Sell((Line(self._item(), random.choice([1, 1, 2, 1000])),))), node)
+
     def basket(self) -> Task:
         items = self.world.random.sample(self.sim.items[:3], 2)
         return self.write(self._task(Sell(tuple(Line(item, 1) for item in items), True)))
@@ -169,8 +176,8 @@ class Clients:
         up = [node for node in nodes if frozen or not node.frozen]
         return self.world.random.choice(up) if up else None
 
-    def write(self, task: Task) -> Task:
-        """Try, and try again somewhere else, until there is an answer."""
+    def write(self, task: Task, node: Any = None) -> Task:
+        """Try, at this node at first, and try again somewhere else, until there is an answer."""
         if task.operation is not None and not task.tries:
             self._recent.append(task)
             self._told[task] = (task, None)
@@ -179,7 +186,8 @@ class Clients:
         task.tries += 1
         random, operation = self.world.random, task.operation
         shop = bool(self.sim.cluster.orders) and isinstance(operation, Sell)
-        node = self._choose(FrontEndProcess if random.random() < 0.6 else OrderProcess if shop else CatalogProcess)
+        there = FrontEndProcess if random.random() < 0.6 else OrderProcess if shop else CatalogProcess
+        node = node or self._choose(there)
         if node is not None:
             self.ask(task, node)
         self.world.at(TRY_AGAIN * random.uniform(0.6, 1.6), self.write, task)

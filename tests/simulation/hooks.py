@@ -18,6 +18,7 @@ import pygmy.order
 import pygmy.reconciler
 from pygmy.balancing.balancer import Balancer
 from pygmy.balancing.forwarding import Patience
+from pygmy.buying import Buying
 from pygmy.caching.cache import Cache
 from pygmy.caching.flights import Flights
 from pygmy.messages.replication import Version
@@ -173,6 +174,12 @@ def _order_of(*args: Any) -> Any:
     return pygmy.buying.order_of(*args)
 
 
+def _go(original: Any, self: Buying, asked: Any) -> Any:
+    if len(asked) > 1:
+        watch.count("buys went together")
+    return original(self, asked)
+
+
 # ---- the replicated register
 
 
@@ -246,6 +253,7 @@ def simulated() -> Iterator[None]:
             (RegisterMembership, "_ended", _ended),
             (Readmission, "receive", _readmitted),
             (Balancer, "candidates", _candidates),
+            (Buying, "_go", _go),
         ):
             stack.enter_context(around(owner, name, replacement))
         for target, name, value in (
