@@ -1,5 +1,7 @@
 """Which op_ids a log surely does not hold beyond what is in memory: a Bloom filter (Bloom 1970)."""
 
+from collections.abc import Iterator
+
 _BITS = 1 << 25  # 4 MiB: of a million op_ids, one in 1,500 others is taken for known; of ten million, one in five
 _PROBES = 3
 
@@ -25,11 +27,17 @@ class OpIds:
 
     def __contains__(self, op_id: str) -> bool:
         bits = self._bits
-        return bool(bits) and all(bits[place >> 3] >> (place & 7) & 1 for place in _places(op_id))
+        if not bits:
+            return False
+        for place in _places(op_id):  # the first one that is not set, mostly the very first, tells
+            if not bits[place >> 3] >> (place & 7) & 1:
+                return False
+        return True
 
 
-def _places(op_id: str) -> list[int]:
+def _places(op_id: str) -> Iterator[int]:
     """Its bits: two hashes make as many as are wanted (Kirsch and Mitzenmacher 2006)."""
     whole = hash(op_id)
     first, step = whole & 0xFFFFFFFF, whole >> 32 | 1
-    return [(first + number * step) % _BITS for number in range(_PROBES)]
+    for number in range(_PROBES):
+        yield (first + number * step) % _BITS
