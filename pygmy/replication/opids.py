@@ -27,12 +27,8 @@ class OpIds:
 
     def __contains__(self, op_id: str) -> bool:
         bits = self._bits
-        if not bits:
-            return False
-        for place in _places(op_id):  # the first one that is not set, mostly the very first, tells
-            if not bits[place >> 3] >> (place & 7) & 1:
-                return False
-        return True
+        # Mostly the very first bit tells, so the others are not worked out before.
+        return bool(bits) and all(bits[place >> 3] >> (place & 7) & 1 for place in _places(op_id))
 
 
 def _places(op_id: str) -> Iterator[int]:
