@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import fail
+from twisted.logger import formatEvent, globalLogPublisher
 
 from pygmy.errors import unavailable
 from pygmy.messages.internal import Envelope, Execute
@@ -101,6 +102,27 @@ def test_order_ids_have_no_gaps_whichever_server_takes_the_buy(tier: MemoryClust
     ]
     tier.until(lambda: all(map(answered, under_way)), "30 answers")
     assert sorted(answer_of(asked).json["OrderId"] for asked in under_way) == list(range(9, 39))
+
+
+def test_buys_that_go_together_are_told_of_each_under_its_own_request(tier: MemoryCluster) -> None:
+    events: list[Any] = []
+    globalLogPublisher.addObserver(events.append)
+    tier.kill("catalog-0")
+    under_way = [
+        tier.start_request("order-0", "POST", f"/books/{item}", {}, {**MEMBER, "X-Request-ID": f"r{item}"})
+        for item in (1, 2, 3)
+    ]
+    tier.until(lambda: all(map(answered, under_way)), "3 answers")
+    globalLogPublisher.removeObserver(events.append)
+    assert [answer_of(asked).status for asked in under_way] == [200] * 3
+    told = [(event.get("rid"), formatEvent(event)) for event in events]
+    first, last = (tier.cluster.node(name).url for name in CATALOGS)
+    for item in (1, 2, 3):
+        about = [text for rid, text in told if rid == f"r{item}"]
+        assert about[0] == f"forward SELL 1x{item} -> {first}"
+        assert about[1].startswith(f"down {first} (")
+        assert f"forward SELL 1x{item} -> {last}" in about
+        assert about[-1].startswith("order ")
 
 
 def test_a_retry_at_the_other_order_server_is_the_same_order(tier: MemoryCluster) -> None:
