@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import fail
+
+from pygmy.errors import unavailable
+from twisted.internet.defer import fail
 from twisted.logger import formatEvent, globalLogPublisher
 
 from pygmy.errors import unavailable
@@ -105,8 +108,8 @@ def test_order_ids_have_no_gaps_whichever_server_takes_the_buy(tier: MemoryClust
 
 
 def test_buys_that_go_together_are_told_of_each_under_its_own_request(tier: MemoryCluster) -> None:
-    for number in range(2):  # by then it has heard of both catalogs
-        assert buy(tier, "order-0", 1, f"k{number}").status == 200
+    catalogs = tier.nodes["order-0"].server.catalogs.tier
+    tier.until(lambda: len(catalogs.running()) == 2, "a server that has heard of both")
     events: list[Any] = []
     globalLogPublisher.addObserver(events.append)
     tier.kill("catalog-0")
@@ -327,6 +330,24 @@ def test_a_key_of_another_sale_is_refused_for_good_though_one_catalog_gave_no_an
     assert (answer.status, answer.json["type"]) == (422, "urn:pygmy:problem:key-already-used")
 
 
+def test_a_key_of_another_sale_is_refused_for_good_though_one_catalog_gave_no_answer(tier: MemoryCluster) -> None:
+    """That sale is in the log, so nothing that is still under way can come to be."""
+    operation = {"type": "sell", "lines": [{"item": 1, "quantity": 1}]}
+    call = {"id": 1, "request_id": "r", "body": {"type": "execute", "op_id": "c:k", "operation": operation}}
+    assert tier.post("catalog-0", "/internal", {"sender": "order-0", "calls": [call]}, MEMBER).status == 200
+    silent: list[str] = []
+
+    def seen(sender: str, to: str, envelope: Envelope) -> None:
+        if not silent and any(isinstance(getattr(call.body, "operation", None), Sell) for call in envelope.calls):
+            silent.append(to)
+            tier.cut(sender, to)
+
+    tier.wire.delivered = seen
+    answer = buy(tier, "order-0", 2, "k")
+    assert silent
+    assert (answer.status, answer.json["type"]) == (422, "urn:pygmy:problem:key-already-used")
+
+
 def test_sold_but_not_yet_ordered_is_unknown_too(tier: MemoryCluster) -> None:
     """The other order server is silent: the order waits for a view without it."""
     tier.freeze("order-1")
@@ -445,6 +466,24 @@ def test_a_ledger_that_cannot_tell_just_now_is_asked_again(
     asked: list[str] = []
     monkeypatch.setattr(
         tier.nodes["order-0"].driver, "find", lambda *ids: asked.extend(ids) or fail(unavailable("Not just now."))
+    )
+    tier.advance(2.5)
+    assert asked
+    assert not [line for line in tier.log if line.startswith("reconciling failed")]
+    monkeypatch.undo()
+    tier.advance(2)
+    assert len(tier.rows("order-0")) == 1
+
+
+def test_a_ledger_that_cannot_tell_just_now_is_asked_again(
+    tier: MemoryCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operation = {"type": "sell", "lines": [{"item": 1, "quantity": 1}]}
+    call = {"id": 1, "request_id": "r", "body": {"type": "execute", "op_id": "c:k", "operation": operation}}
+    assert tier.post("catalog-0", "/internal", {"sender": "order-0", "calls": [call]}, MEMBER).status == 200
+    asked: list[str] = []
+    monkeypatch.setattr(
+        tier.nodes["order-0"].driver, "find", lambda op_id: asked.append(op_id) or fail(unavailable("Not just now."))
     )
     tier.advance(2.5)
     assert asked
