@@ -7,9 +7,6 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import fail
-
-from pygmy.errors import unavailable
-from twisted.internet.defer import fail
 from twisted.logger import formatEvent, globalLogPublisher
 
 from pygmy.errors import unavailable
@@ -330,24 +327,6 @@ def test_a_key_of_another_sale_is_refused_for_good_though_one_catalog_gave_no_an
     assert (answer.status, answer.json["type"]) == (422, "urn:pygmy:problem:key-already-used")
 
 
-def test_a_key_of_another_sale_is_refused_for_good_though_one_catalog_gave_no_answer(tier: MemoryCluster) -> None:
-    """That sale is in the log, so nothing that is still under way can come to be."""
-    operation = {"type": "sell", "lines": [{"item": 1, "quantity": 1}]}
-    call = {"id": 1, "request_id": "r", "body": {"type": "execute", "op_id": "c:k", "operation": operation}}
-    assert tier.post("catalog-0", "/internal", {"sender": "order-0", "calls": [call]}, MEMBER).status == 200
-    silent: list[str] = []
-
-    def seen(sender: str, to: str, envelope: Envelope) -> None:
-        if not silent and any(isinstance(getattr(call.body, "operation", None), Sell) for call in envelope.calls):
-            silent.append(to)
-            tier.cut(sender, to)
-
-    tier.wire.delivered = seen
-    answer = buy(tier, "order-0", 2, "k")
-    assert silent
-    assert (answer.status, answer.json["type"]) == (422, "urn:pygmy:problem:key-already-used")
-
-
 def test_sold_but_not_yet_ordered_is_unknown_too(tier: MemoryCluster) -> None:
     """The other order server is silent: the order waits for a view without it."""
     tier.freeze("order-1")
@@ -466,24 +445,6 @@ def test_a_ledger_that_cannot_tell_just_now_is_asked_again(
     asked: list[str] = []
     monkeypatch.setattr(
         tier.nodes["order-0"].driver, "find", lambda *ids: asked.extend(ids) or fail(unavailable("Not just now."))
-    )
-    tier.advance(2.5)
-    assert asked
-    assert not [line for line in tier.log if line.startswith("reconciling failed")]
-    monkeypatch.undo()
-    tier.advance(2)
-    assert len(tier.rows("order-0")) == 1
-
-
-def test_a_ledger_that_cannot_tell_just_now_is_asked_again(
-    tier: MemoryCluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    operation = {"type": "sell", "lines": [{"item": 1, "quantity": 1}]}
-    call = {"id": 1, "request_id": "r", "body": {"type": "execute", "op_id": "c:k", "operation": operation}}
-    assert tier.post("catalog-0", "/internal", {"sender": "order-0", "calls": [call]}, MEMBER).status == 200
-    asked: list[str] = []
-    monkeypatch.setattr(
-        tier.nodes["order-0"].driver, "find", lambda op_id: asked.append(op_id) or fail(unavailable("Not just now."))
     )
     tier.advance(2.5)
     assert asked
