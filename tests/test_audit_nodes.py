@@ -121,6 +121,7 @@ def test_a_batch_that_is_not_committed_is_not_shown(opens: Opens) -> None:
     """It may yet be dropped, and nobody has been told of it."""
     cluster = opens(catalogs=2, orders=1)
     cluster.buy()
+    cluster.advance(0.1)  # by then both know that it is committed
     before = log_of(cluster, "catalog-0")
     cluster.cut("catalog-0", "catalog-1")
     holder = next(name for name in ("catalog-0", "catalog-1") if cluster.nodes[name].driver.replica.owner == name)

@@ -80,7 +80,9 @@ class Server:
             raise Problem(404, "No such book", f"There is no book {number}.", item=number)
         if request.getHeader(b"If-None-Match") == b'"1"':
             return write_bytes(request, 304, b"", {"ETag": '"1"'})
-        return write_json(request, 200, {"id": number, "rid": len(request_id(request))}, {"ETag": '"1"'})
+        used = request_id(request)
+        shown = "made" if len(used) > 30 else used
+        return write_json(request, 200, {"id": number, "rid": shown}, {"ETag": '"1"'})
 
     async def buy(self, request: Any, item: str) -> bytes:
         wanted = read_json(request, BuyBody, default=BuyBody())

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from pygmy.messages.internal import Envelope, Fill, Invalidate, Invalidated
-from pygmy.messages.operations import Sell
+from pygmy.messages.internal import Envelope, Execute, Fill, Invalidate, Invalidated
 from pygmy.messages.replication import Update
 from tests.support.cluster import ADMIN, MEMBER, Answer, MemoryCluster, answer_of, answered
 from tests.support.shop import Asked
@@ -233,7 +232,7 @@ def kill_after_sale(store: MemoryCluster, *extra: str) -> list[str]:
     killed: list[str] = []
 
     def seen(sender: str, to: str, envelope: Envelope) -> None:
-        sells = [call for call in envelope.calls if isinstance(getattr(call.body, "operation", None), Sell)]
+        sells = any(isinstance(call.body, Execute) for call in envelope.calls)
         if sells and not killed:
             killed.extend([sender, *extra])
             store.kill(*killed)

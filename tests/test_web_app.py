@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 
 import pytest
 from msgspec import Struct
@@ -187,7 +188,7 @@ def test_a_sane_request_id_is_taken_over(store, sent):
 def test_a_request_id_that_would_spoil_a_log_line_is_replaced(store, sent):
     (used,) = store.ask("GET", "/books", {"X-Request-ID": sent.encode("latin-1")})[1].getRawHeaders("x-request-id")
     assert used != sent
-    assert len(used) == 36
+    assert re.fullmatch("[0-9a-f-]{38,}", used)
 
 
 @pytest.mark.parametrize(
