@@ -15,7 +15,7 @@ from msgspec import Struct
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IAddress
 from twisted.python.failure import Failure
-from twisted.web.http import NO_BODY_CODES, RESPONSES, datetimeToString, parse_qs
+from twisted.web.http import NO_BODY_CODES, RESPONSES, datetimeToString
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IRequest
 from twisted.web.server import version
@@ -36,26 +36,20 @@ Serve = Callable[..., "Deferred[bytes]"]
 
 _LONGEST = 4_096
 _MOST_HEADERS = 32
-_HEADS = 512  # heads that are remembered, taken apart
-_LINE = re.compile(rb"([A-Z]{3,6}) ((/[a-z]+)(?:/([A-Za-z0-9._~-]+))?(?:\?([!-\"$-~]*))?) HTTP/1\.1\Z")
+_REMEMBERED = 512  # headers that were read before: most clients send the same ones with each request
+_LINE = re.compile(rb"([A-Z]{3,6}) ((/[a-z]+)(?:/([A-Za-z0-9._~-]+))?(?:\?[!-\"$-~]*)?) HTTP/1\.1\Z")
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 _VALUE = re.compile(rb"[ -~]*\Z")
-# What changes how a request is read, or the connection itself, or is refused; and what is so with a write.
+# What changes how a request is read, or the connection itself.
 _SPECIAL = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"te", b"trailer"})
-_SPECIAL_IN_WRITES = _SPECIAL | CONDITIONS
 
 
-class _Head(Struct, frozen=True):
-    """The head of a request, taken apart; `length` is that of its body."""
+class _Fields(Struct, frozen=True):
+    """The headers of a request: the length of its body, and whether it sets a condition, which no write may."""
 
-    method: bytes
-    uri: bytes
-    path: bytes
-    serve: Serve
-    parts: dict[str, str]
-    query: bytes
     headers: Headers
     length: int
+    conditional: bool
 
 
 class _AnswerHeaders:
@@ -84,13 +78,14 @@ class _AnswerHeaders:
 class ShortRequest:
     """What handlers use of `twisted.web.iweb.IRequest`."""
 
-    def __init__(self, channel: "BoundedChannel", head: _Head, body: bytes) -> None:
+    def __init__(
+        self, channel: "BoundedChannel", method: bytes, uri: bytes, path: bytes, headers: Headers, body: bytes
+    ) -> None:
         self.channel = channel
-        self.method = head.method
-        self.uri = head.uri
-        self.path = head.path
-        self.args: dict[bytes, list[bytes]] = parse_qs(head.query, 1) if head.query else {}
-        self.requestHeaders = head.headers
+        self.method = method
+        self.uri = uri
+        self.path = path
+        self.requestHeaders = headers
         self.responseHeaders = _AnswerHeaders()
         self.content = BytesIO(body)
         self.code = 200
@@ -129,7 +124,7 @@ class ShortWay:
             if found is not None:
                 key = route.method.encode("ascii"), found[1].encode("ascii"), found[2] is not None
                 self._routes[key] = serve, found[2] or ""
-        self._heads: dict[bytes, _Head] = {}
+        self._fields: dict[bytes, _Fields] = {}
         self._ready: list[tuple[BoundedChannel, bytes]] = []
         self._wall = wall
         self._second = -1
@@ -137,15 +132,27 @@ class ShortWay:
 
     def __call__(self, channel: "BoundedChannel", data: bytes) -> bool:
         """Serve the one request that the data is, if it is."""
-        end = data.find(b"\r\n\r\n")
-        if not 0 < end <= _LONGEST:
+        cut, end = data.find(b"\r\n"), data.find(b"\r\n\r\n")
+        line = _LINE.match(data, 0, cut) if 0 < cut < end <= _LONGEST else None
+        if line is None:
             return False
-        raw = data[:end]
-        head = self._heads.get(raw) or self._learn(raw)
-        if head is None or len(data) != end + 4 + head.length or head.length > channel.body_limit(head.path):
+        method, uri, first, part = line.groups()
+        serve, name = self._routes.get((method, first, part is not None), (None, ""))
+        if serve is None:
             return False
-        request = ShortRequest(channel, head, data[end + 4 :])
-        serving = head.serve(cast(IRequest, request), **head.parts)
+        raw = data[cut + 2 : end]
+        fields = self._fields.get(raw) or self._learn(raw)
+        path = first if part is None else first + b"/" + part
+        if (
+            fields is None
+            or (fields.conditional and method != b"GET")
+            or len(data) != end + 4 + fields.length
+            or fields.length > channel.body_limit(path)
+        ):
+            return False
+        request = ShortRequest(channel, method, uri, path, fields.headers, data[end + 4 :])
+        parts = {} if part is None else {name: part.decode("ascii")}
+        serving = serve(cast(IRequest, request), **parts)
         channel.begin_short(serving.cancel)
         serving.addCallback(self._answer, request).addErrback(_failed, channel)
         return True
@@ -172,33 +179,25 @@ class ShortWay:
                 send(channel.transport, answer)
                 channel.end_short()
 
-    # ---- heads
-
-    def _learn(self, raw: bytes) -> _Head | None:
-        head = self._read(raw)
-        if head is not None and not head.headers.hasHeader(b"Authorization"):  # secrets are not kept
-            if len(self._heads) >= _HEADS:
-                self._heads.clear()
-            self._heads[raw] = head
-        return head
-
-    def _read(self, raw: bytes) -> _Head | None:
-        first, *lines = raw.split(b"\r\n")
-        line = _LINE.match(first)
-        if line is None or len(lines) > _MOST_HEADERS:
-            return None
-        method, uri, path, part, query = line.groups()
-        serve, name = self._routes.get((method, path, part is not None), (None, ""))
-        headers = None if serve is None else _headers(lines, _SPECIAL if method == b"GET" else _SPECIAL_IN_WRITES)
-        length = None if headers is None else _length(headers)
-        if serve is None or headers is None or length is None:
-            return None
-        parts = {} if part is None else {name: part.decode("ascii")}
-        whole = path if part is None else path + b"/" + part
-        return _Head(method, uri, whole, serve, parts, query or b"", headers, length)
+    def _learn(self, raw: bytes) -> _Fields | None:
+        fields = _read(raw.split(b"\r\n"))
+        if fields is not None and not fields.headers.hasHeader(b"Authorization"):  # secrets are not kept
+            if len(self._fields) >= _REMEMBERED:
+                self._fields.clear()
+            self._fields[raw] = fields
+        return fields
 
 
-def _headers(lines: list[bytes], special: frozenset[bytes]) -> Headers | None:
+def _read(lines: list[bytes]) -> _Fields | None:
+    headers = _headers(lines) if len(lines) <= _MOST_HEADERS else None
+    length = None if headers is None else _length(headers)
+    if headers is None or length is None:
+        return None
+    conditional = any(name.lower() in CONDITIONS for name, _ in headers.getAllRawHeaders())
+    return _Fields(headers, length, conditional)
+
+
+def _headers(lines: list[bytes]) -> Headers | None:
     """None where one is odd, or special, or is about the connection."""
     headers = Headers()
     for line in lines:
@@ -207,7 +206,7 @@ def _headers(lines: list[bytes], special: frozenset[bytes]) -> Headers | None:
         if not colon or not _NAME.match(name) or not _VALUE.match(value):
             return None
         lowered = name.lower()
-        if lowered in special or (lowered == b"connection" and value.lower() != b"keep-alive"):
+        if lowered in _SPECIAL or (lowered == b"connection" and value.lower() != b"keep-alive"):
             return None
         headers.addRawHeader(name, value)
     hosts = headers.getRawHeaders(b"Host") or []
