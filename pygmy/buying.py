@@ -69,13 +69,16 @@ class Buying:
         """Any catalog server; the same op_ids wherever it is tried again. What was sold."""
         sells = tuple(Keyed(one.buy.op_id, Sell(one.buy.lines, one.buy.basket), one.request_id) for one in asked)
         requests = tuple((f"SELL {_lines(one.buy)}", one.request_id) for one in asked)
-        reply = await self._catalogs.forward(Errand(requests, Execute(sells), asked[0].buy.op_id), Executed)
+        try:
+            reply = await self._catalogs.forward(Errand(requests, Execute(sells), asked[0].buy.op_id), Executed)
+        except Problem as problem:
+            raise _in_doubt() if problem.outcome_unknown else problem from None  # it names the key of one for all
         sold = []
         for one, result in zip(asked, reply.answer.results, strict=True):
             if isinstance(result.outcome, Sold):
                 sold.append((one, result, result.outcome))
             elif not reply.sure and not result.seq and not isinstance(result.outcome, Reused):
-                one.answer.errback(outcome_unknown("A catalog server did not answer in time."))
+                one.answer.errback(_in_doubt())
             else:
                 one.answer.errback(_refusal(result))
         return sold
@@ -109,6 +112,10 @@ def _answered_before(one: _Asked, done: Result | None) -> bool:
     else:
         one.answer.callback(Bought(order))
     return True
+
+
+def _in_doubt() -> Problem:
+    return outcome_unknown("A catalog server did not answer in time.")
 
 
 def _refusal(result: Result) -> Problem:

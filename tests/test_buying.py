@@ -7,9 +7,9 @@ import pytest
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 
-from pygmy.balancing.forwarding import Errand, Reply
+from pygmy.balancing.forwarding import Errand, Reply, unknown_outcome
 from pygmy.buying import Buying
-from pygmy.errors import Problem, outcome_unknown, unavailable
+from pygmy.errors import Problem, unavailable
 from pygmy.messages.internal import Bought, Buy, Execute, Executed
 from pygmy.messages.operations import (
     Line,
@@ -170,11 +170,18 @@ def test_a_refusal_without_a_record_settles_nothing_while_an_earlier_try_may_be_
     assert (told["b"].status, told["c"].status) == (409, 422)
 
 
-@pytest.mark.parametrize("problem", [unavailable("No catalog."), outcome_unknown("It is gone.")])
-def test_what_goes_wrong_at_the_catalogs_goes_wrong_for_all_of_them(desk: Desk, problem: Problem) -> None:
-    desk.catalogs.problem = problem
+def test_what_goes_wrong_at_the_catalogs_goes_wrong_for_all_of_them(desk: Desk) -> None:
+    desk.catalogs.problem = unavailable("No catalog.")
     told = desk.told_now("a", "b")
-    assert list(told.values()) == [[problem], [problem]]
+    assert list(told.values()) == [[desk.catalogs.problem], [desk.catalogs.problem]]
+    assert not desk.orders.batches
+
+
+def test_where_nobody_knows_what_became_of_a_sale_no_buyer_is_told_the_key_of_another(desk: Desk) -> None:
+    desk.catalogs.problem = unknown_outcome("secret-key", "catalog-0: timeout")
+    for (problem,) in desk.told_now("secret-key", "b").values():
+        assert (problem.status, problem.outcome_unknown) == (503, True)
+        assert "secret-key" not in f"{problem.detail} {problem.extra} {problem.headers}"
     assert not desk.orders.batches
 
 
