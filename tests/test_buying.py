@@ -172,8 +172,11 @@ def test_a_refusal_without_a_record_settles_nothing_while_an_earlier_try_may_be_
 
 def test_what_goes_wrong_at_the_catalogs_goes_wrong_for_all_of_them(desk: Desk) -> None:
     desk.catalogs.problem = unavailable("No catalog.")
-    told = desk.told_now("a", "b")
-    assert list(told.values()) == [[desk.catalogs.problem], [desk.catalogs.problem]]
+    (first,), (second,) = desk.told_now("a", "b").values()
+    first.headers["Idempotency-Key"] = "a"
+    for problem in (first, second):
+        assert (problem.status, problem.detail, problem.retry_after) == (503, "No catalog.", 1)
+    assert not second.headers, "what one buyer is told besides is told to another"
     assert not desk.orders.batches
 
 
