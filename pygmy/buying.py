@@ -1,7 +1,6 @@
 """A buy is a sale at a catalog, then an order in this tier's log, then the answer; and many go together."""
 
 from collections.abc import Sequence
-from copy import copy
 
 from msgspec import Struct
 from twisted.internet.defer import Deferred
@@ -126,14 +125,8 @@ def _refusal(result: Result) -> Problem:
 def _fail(failure: Failure, asked: Sequence[_Asked]) -> None:
     for one in asked:
         if not one.answer.called:
-            one.answer.errback(_copied(failure.value) if failure.check(Problem) else failure)
-
-
-def _copied(problem: Problem) -> Problem:
-    """For one buyer: what is told to each of them besides goes into its headers."""
-    mine = copy(problem)
-    mine.headers = dict(problem.headers)
-    return mine
+            error = failure.value
+            one.answer.errback(error.copy() if isinstance(error, Problem) else failure)
 
 
 def _tell(order: Order, sold: Result, recorded: Result, request_id: str) -> None:
