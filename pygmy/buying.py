@@ -7,19 +7,20 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from pygmy.balancing.forwarding import Errand, Forwarder
+from pygmy.balancing.forwarding import Errand, Forwarder, Patience
 from pygmy.errors import Problem, key_reused, outcome_unknown
 from pygmy.ledger.seam import OrderLedger
 from pygmy.logs import Logger
 from pygmy.messages.internal import AnswerBody, Bought, Buy, Execute, Executed, Keyed
 from pygmy.messages.operations import Order, Ordered, Result, Reused, Sell, Sold
-from pygmy.reactors import at_turn_end
+from pygmy.reactors import Turn
 from pygmy.reconciler import order_of
 from pygmy.routes.outcomes import refusal
 
 log = Logger()
 
 # A front end waits 3 s for an answer: what is not settled by then is better said to be unknown in time.
+PATIENCE = Patience(total=2.6, read=1.0, write=1.0)  # with the catalogs
 RECORD_SECONDS = 2.6
 TOGETHER = 256  # buys: as many as the tiers' batches take
 
@@ -42,18 +43,15 @@ class Buying:
         self._ledger = ledger
         self._catalogs = catalogs
         self._clock = clock
-        self._asked: list[_Asked] = []
+        self._turn = Turn(clock, self._begin)
 
     def buy(self, buy: Buy, request_id: str) -> Deferred[AnswerBody]:
         """Sell, then write the order. Only what a log has committed is a success or a refusal for want of stock."""
-        if not self._asked:
-            at_turn_end(self._clock, self._begin)
         answer: Deferred[AnswerBody] = Deferred()
-        self._asked.append(_Asked(buy, request_id, answer))
+        self._turn.add(_Asked(buy, request_id, answer))
         return answer
 
-    def _begin(self) -> None:
-        asked, self._asked = self._asked, []
+    def _begin(self, asked: list[_Asked]) -> None:
         for start in range(0, len(asked), TOGETHER):
             together = asked[start : start + TOGETHER]
             Deferred.fromCoroutine(self._go(together)).addErrback(_fail, together)

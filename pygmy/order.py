@@ -10,10 +10,10 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import IResource
 
 from pygmy.balancing.balancer import Balancer
-from pygmy.balancing.forwarding import Forwarder, Gate, Patience
+from pygmy.balancing.forwarding import Forwarder, Gate
 from pygmy.balancing.local import Local
 from pygmy.balancing.watch import Heartbeats
-from pygmy.buying import Buying
+from pygmy.buying import PATIENCE, Buying
 from pygmy.cluster import Cluster, Node, Role
 from pygmy.errors import Problem
 from pygmy.ledger.seam import OrderLedger
@@ -38,8 +38,6 @@ from pygmy.web.metrics import Metrics
 from pygmy.web.openapi import Auth, Route
 from pygmy.web.status import ClusterBody, Health, common_routes
 
-# A front end waits 3 s for an answer: what is not settled by then is better said to be unknown in time.
-PATIENCE = Patience(total=2.6, read=1.0, write=1.0)
 IN_FLIGHT = 4096
 TABLE_PAGE = 1000
 
@@ -92,7 +90,7 @@ class OrderServer(MultiService):
 
     def answer(self, sender: str, call: Call) -> "Deferred[AnswerBody]":
         """A call of a front end or of this server's own HTTP side."""
-        if isinstance(call.body, Buy):
+        if isinstance(call.body, Buy):  # of which there are many: it takes no coroutine of its own
             return self._buying.buy(call.body, call.request_id)
         return Deferred.fromCoroutine(self._answer(call))
 

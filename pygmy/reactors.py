@@ -5,11 +5,13 @@ A node is woken dozens of times for each order, and a node at rest should hardly
 
 from collections.abc import Callable
 from heapq import heappop, heappush
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from twisted.python.log import err
 
 from pygmy.clock import boottime
+
+T = TypeVar("T")
 
 
 def prepare(reactor: Any) -> None:
@@ -30,6 +32,25 @@ def at_turn_end(reactor: Any, call: Callable[[], None]) -> None:
         reactor.callLater(0, call)
     else:
         calls.append(call)
+
+
+class Turn(Generic[T]):
+    """Gathers what one turn of a reactor brings; all of it goes to `take` at the turn's end."""
+
+    def __init__(self, reactor: Any, take: Callable[[list[T]], None]) -> None:
+        self._reactor = reactor
+        self._take = take
+        self._items: list[T] = []
+
+    def add(self, item: T) -> None:
+        """One more."""
+        if not self._items:
+            at_turn_end(self._reactor, self._end)
+        self._items.append(item)
+
+    def _end(self) -> None:
+        items, self._items = self._items, []
+        self._take(items)
 
 
 def count_steadily(reactor: Any) -> None:
@@ -78,7 +99,7 @@ def turn_plainly(reactor: Any) -> None:
     reactor.turn_end = calls = _Calls()
 
     def turn(timeout: float | None) -> None:
-        if calls.made():  # by timers and threads, whose part of the turn comes first
+        if calls.run():  # by timers and threads, whose part of the turn comes first
             timeout = 0
         try:
             events = poll(-1 if timeout is None else timeout, len(selectables))
@@ -91,7 +112,7 @@ def turn_plainly(reactor: Any) -> None:
                     read_or_write(selectable, descriptor, event)
                 except Exception:
                     err()
-        calls.made()
+        calls.run()
 
     reactor.doIteration = turn
 
@@ -99,7 +120,7 @@ def turn_plainly(reactor: Any) -> None:
 class _Calls(list[Callable[[], None]]):
     """What is to be called at the end of a turn."""
 
-    def made(self) -> bool:
+    def run(self) -> bool:
         """Make them, and those that they ask for; whether there were any."""
         if not self:
             return False

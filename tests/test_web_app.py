@@ -17,7 +17,7 @@ from pygmy.peers import http_client
 from pygmy.web.app import make_app, root_resource
 from pygmy.web.auth import Secrets
 from pygmy.web.contract import BasketBody, BuyBody, ChangeBody
-from pygmy.web.ids import uuid7
+from pygmy.web.ids import numbered_id, uuid7
 from pygmy.web.metrics import Metrics
 from pygmy.web.openapi import Auth, Route
 from pygmy.web.queries import query
@@ -467,18 +467,20 @@ def test_uuid7_is_a_version_7_that_grows():
 
 
 def test_a_process_that_was_forked_makes_ids_of_its_own():
-    uuid7()  # from here on there are random bits in store
+    uuid7(), numbered_id()  # from here on there are random bits and a prefix in store
     read, write = os.pipe()
     child = os.fork()
     if not child:
-        os.write(write, uuid7().encode())
+        os.write(write, uuid7().encode() + numbered_id())
         os._exit(0)
     os.close(write)
     with os.fdopen(read) as pipe:
         theirs = pipe.read()
     os.waitpid(child, 0)
-    assert theirs[14] == "7"
-    assert theirs[-15:] != uuid7()[-15:]
+    made, numbered = theirs[:36], theirs[36:]
+    assert made[14] == numbered[14] == "7"
+    assert made[-15:] != uuid7()[-15:]
+    assert numbered[:36] != numbered_id().decode()[:36]
 
 
 def test_cancellation_passes_the_error_handler(store):

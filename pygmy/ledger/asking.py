@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 from pygmy.errors import Problem, outcome_unknown
 from pygmy.ledger.searches import Searches
 from pygmy.messages.operations import Operation, Result
-from pygmy.reactors import at_turn_end
+from pygmy.reactors import Turn
 from pygmy.replication.replica import Found, Submission
 
 
@@ -82,11 +82,10 @@ class Asking:
         self._recorded = recorded
         self._hand_over = submit
         self._broken = broken
-        self._clock = clock
         self._now = now
         self._ticket = 0
         self._asked: dict[int, Asked] = {}
-        self._looked_up: list[Submission] = []  # in this turn of the reactor
+        self._looked_up = Turn(clock, self._submit_all)
 
     def __len__(self) -> int:
         return len(self._asked)
@@ -135,10 +134,7 @@ class Asking:
         return asked
 
     def _submit(self, asked: Asked, found: Found) -> None:
-        if not self._looked_up:
-            at_turn_end(self._clock, self._submit_all)
-        self._looked_up.append(Submission(asked.ticket, asked.op_id, asked.operation, found))
+        self._looked_up.add(Submission(asked.ticket, asked.op_id, asked.operation, found))
 
-    def _submit_all(self) -> None:
-        turn, self._looked_up = self._looked_up, []
-        self._hand_over([one for one in turn if one.ticket in self._asked])
+    def _submit_all(self, looked_up: list[Submission]) -> None:
+        self._hand_over([one for one in looked_up if one.ticket in self._asked])

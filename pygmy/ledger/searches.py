@@ -6,7 +6,7 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from pygmy.database import Located, Store
-from pygmy.reactors import at_turn_end
+from pygmy.reactors import Turn
 from pygmy.replication.log import Log, result_of
 from pygmy.replication.replica import Found
 
@@ -23,14 +23,12 @@ class Searches:
         self._store = store
         self._log = log
         self._clock = clock
-        self._asked: list[tuple[str, Deferred[Found]]] = []
+        self._turn = Turn(clock, self._find)
 
     def __call__(self, op_id: str) -> Deferred[Found]:
         """Search for this one."""
-        if not self._asked:
-            at_turn_end(self._clock, self._search)
         answer: Deferred[Found] = Deferred()
-        self._asked.append((op_id, answer))
+        self._turn.add((op_id, answer))
         return answer
 
     def spared(self, op_id: str) -> Found | None:
@@ -53,9 +51,7 @@ class Searches:
                 await deferLater(self._clock, PAUSE)
         older.complete = True
 
-    def _search(self) -> None:
-        asked, self._asked = self._asked, []
-
+    def _find(self, asked: list[tuple[str, Deferred[Found]]]) -> None:
         def found(result: tuple[dict[str, Located], int]) -> None:
             located, upto = result
             for op_id, answer in asked:

@@ -8,7 +8,7 @@ from twisted.python.failure import Failure
 from twisted.web.server import Request
 
 from pygmy.messages.internal import Answer, AnswerBody
-from pygmy.reactors import at_turn_end
+from pygmy.reactors import Turn
 from pygmy.sending import send
 
 if TYPE_CHECKING:
@@ -45,9 +45,8 @@ class Reply:
 
     def __init__(self, sink: Sink, clock: IReactorTime, expected: int) -> None:
         self._sink = sink
-        self._clock = clock
         self._missing = expected
-        self._ready: list[bytes] = []
+        self._ready = Turn(clock, self._flush)
         self._begun = False
 
     def add(self, number: int, body: AnswerBody) -> None:
@@ -55,13 +54,10 @@ class Reply:
         self._missing -= 1
         if self._sink.gone:
             return
-        if not self._ready:
-            at_turn_end(self._clock, self._flush)
-        self._ready.append(_ENCODER.encode(Answer(number, body)))
+        self._ready.add(_ENCODER.encode(Answer(number, body)))
 
-    def _flush(self) -> None:
-        lines = b"\n".join([*self._ready, b""])
-        self._ready.clear()
+    def _flush(self, ready: list[bytes]) -> None:
+        lines = b"\n".join([*ready, b""])
         if self._sink.gone:
             return
         if not self._missing and not self._begun:
