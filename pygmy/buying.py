@@ -1,6 +1,8 @@
 """A buy is a sale at a catalog, then an order in this tier's log, then the answer; and many go together."""
 
 from collections.abc import Sequence
+from itertools import islice
+from typing import cast
 
 from msgspec import Struct
 from twisted.internet.defer import Deferred
@@ -11,8 +13,9 @@ from pygmy.balancing.forwarding import Errand, Forwarder, Patience
 from pygmy.errors import Problem, key_reused, outcome_unknown
 from pygmy.ledger.seam import OrderLedger
 from pygmy.logs import Logger
-from pygmy.messages.internal import AnswerBody, Bought, Buy, Execute, Executed, Keyed
-from pygmy.messages.operations import Order, Ordered, Result, Reused, Sell, Sold
+from pygmy.messages.internal import AnswerBody, Bought, Buy, Execute, Executed, Keyed, Refused
+from pygmy.messages.operations import Order, Ordered, RecordOrder, Result, Reused, Sell, Sold
+from pygmy.peers import refusal_of
 from pygmy.reactors import Turn
 from pygmy.reconciler import order_of
 from pygmy.routes.outcomes import refusal
@@ -22,14 +25,15 @@ log = Logger()
 # A front end waits 3 s for an answer: what is not settled by then is better said to be unknown in time.
 PATIENCE = Patience(total=2.6, read=1.0, write=1.0)  # with the catalogs
 RECORD_SECONDS = 2.6
-TOGETHER = 256  # buys: as many as the tiers' batches take
+TOGETHER = 256  # sales: as many as the tiers' batches take
+
+Sale = Keyed[Sell]
 
 
 class _Asked(Struct):
-    """A buy on its way."""
+    """A call on its way."""
 
-    buy: Buy
-    request_id: str
+    sales: tuple[Sale, ...]
     answer: Deferred[AnswerBody]
 
 
@@ -42,89 +46,99 @@ class Buying:
     def __init__(self, ledger: OrderLedger, catalogs: Forwarder, clock: IReactorTime) -> None:
         self._ledger = ledger
         self._catalogs = catalogs
-        self._clock = clock
         self._turn = Turn(clock, self._begin)
+        self._clock = clock
 
-    def buy(self, buy: Buy, request_id: str) -> Deferred[AnswerBody]:
-        """Sell, then write the order. Only what a log has committed is a success or a refusal for want of stock."""
+    def buy(self, buy: Buy) -> Deferred[AnswerBody]:
+        """Sell, then write the orders. Only what a log has committed is a success or a refusal for want of stock."""
         answer: Deferred[AnswerBody] = Deferred()
-        self._turn.add(_Asked(buy, request_id, answer))
+        self._turn.add(_Asked(buy.sales, answer))
         return answer
 
     def _begin(self, asked: list[_Asked]) -> None:
-        for start in range(0, len(asked), TOGETHER):
-            together = asked[start : start + TOGETHER]
-            Deferred.fromCoroutine(self._go(together)).addErrback(_fail, together)
+        together: list[_Asked] = []
+        room = TOGETHER
+        for one in asked:
+            room -= len(one.sales)
+            if room < 0 and together:
+                self._start(together)
+                together, room = [], TOGETHER - len(one.sales)
+            together.append(one)
+        self._start(together)
+
+    def _start(self, asked: Sequence[_Asked]) -> None:
+        Deferred.fromCoroutine(self._go(asked)).addErrback(_fail, asked)
 
     async def _go(self, asked: Sequence[_Asked]) -> None:
-        done = await self._ledger.find(*(one.buy.op_id for one in asked))
-        new = [one for one, result in zip(asked, done, strict=True) if not _answered_before(one, result)]
-        sold = await self._sell(new) if new else []
+        outcomes = iter(await self._outcomes([sale for one in asked for sale in one.sales]))
+        for one in asked:
+            one.answer.callback(Bought(tuple(islice(outcomes, len(one.sales)))))
+
+    async def _outcomes(self, sales: Sequence[Sale]) -> Sequence[Ordered | Refused]:
+        outcomes = list(map(_as_before, sales, await self._ledger.find(*(sale.op_id for sale in sales))))
+        new = [place for place, outcome in enumerate(outcomes) if outcome is None]
+        sold: list[tuple[int, Result, Sold]] = []
+        if new:
+            results, sure = await self._sell([sales[place] for place in new])
+            for place, result in zip(new, results, strict=True):
+                if isinstance(result.outcome, Sold):
+                    sold.append((place, result, result.outcome))
+                else:
+                    outcomes[place] = _refused(result, sure)
         if sold:
-            await self._record(sold)
+            orders = [
+                (sales[place].op_id, order_of(sale, result, sales[place].operation.basket))
+                for place, result, sale in sold
+            ]
+            for (place, sale, _), result in zip(sold, await self._record(orders), strict=True):
+                outcomes[place] = _ordered(sales[place], sale, result)
+        return cast(list[Ordered | Refused], outcomes)
 
-    async def _sell(self, asked: Sequence[_Asked]) -> Sequence[tuple[_Asked, Result, Sold]]:
-        """Any catalog server; the same op_ids wherever it is tried again. What was sold."""
-        sells = tuple(Keyed(one.buy.op_id, Sell(one.buy.lines, one.buy.basket), one.request_id) for one in asked)
-        requests = tuple((f"SELL {_lines(one.buy)}", one.request_id) for one in asked)
-        try:
-            reply = await self._catalogs.forward(Errand(requests, Execute(sells), asked[0].buy.op_id), Executed)
-        except Problem as problem:
-            raise _in_doubt() if problem.outcome_unknown else problem from None  # it names the key of one for all
-        sold = []
-        for one, result in zip(asked, reply.answer.results, strict=True):
-            if isinstance(result.outcome, Sold):
-                sold.append((one, result, result.outcome))
-            elif not reply.sure and not result.seq and not isinstance(result.outcome, Reused):
-                one.answer.errback(_in_doubt())
-            else:
-                one.answer.errback(_refusal(result))
-        return sold
+    async def _sell(self, sales: Sequence[Sale]) -> tuple[Sequence[Result], bool]:
+        """Any catalog server; the same op_ids wherever it is tried again. Not sure: see `Reply`."""
+        requests = tuple((f"SELL {_lines(sale.operation)}", sale.request_id) for sale in sales)
+        reply = await self._catalogs.forward(Errand(requests, Execute(tuple(sales)), write=True), Executed)
+        return reply.answer.results, reply.sure
 
-    async def _record(self, sold: Sequence[tuple[_Asked, Result, Sold]]) -> None:
+    async def _record(self, orders: Sequence[tuple[str, RecordOrder]]) -> Sequence[Result]:
         """The sales stand: whatever goes wrong from here on leaves their orders to be written, by whomever."""
-        orders = [(one.buy.op_id, order_of(sale, result, one.buy.basket)) for one, result, sale in sold]
         recording = self._ledger.execute_all(orders)
         try:
-            results = await recording.addTimeout(RECORD_SECONDS, self._clock, _too_slow)
+            return await recording.addTimeout(RECORD_SECONDS, self._clock, _too_slow)
         except Problem as problem:
             raise outcome_unknown(
                 f"The books are sold, but their order is not written yet: {problem.detail}"
             ) from None
-        for (one, sale, _), result in zip(sold, results, strict=True):
-            if isinstance(result.outcome, Ordered):
-                _tell(result.outcome.order, sale, result, one.request_id)
-                one.answer.callback(Bought(result.outcome.order))
-            else:
-                one.answer.errback(_refusal(result))
 
 
-def _answered_before(one: _Asked, done: Result | None) -> bool:
-    """Whether this buy has its order: the same one again, if it is what this very request would make; else 422."""
+def _as_before(sale: Sale, done: Result | None) -> Ordered | Refused | None:
+    """The order that this one has already, if it is what this very request would make; else 422. None: no order."""
     if done is None or not isinstance(done.outcome, Ordered):
-        return False
-    buy, order = one.buy, done.outcome.order
-    asked = [(line.item, line.quantity) for line in buy.lines]
-    if asked != [(line.item, line.quantity) for line in order.lines] or buy.basket != order.basket:
-        one.answer.errback(key_reused())
-    else:
-        one.answer.callback(Bought(order))
-    return True
+        return None
+    sell, order = sale.operation, done.outcome.order
+    asked = [(line.item, line.quantity) for line in sell.lines]
+    if asked != [(line.item, line.quantity) for line in order.lines] or sell.basket != order.basket:
+        return refusal_of(key_reused())
+    return done.outcome
 
 
-def _in_doubt() -> Problem:
-    return outcome_unknown("A catalog server did not answer in time.")
+def _refused(result: Result, sure: bool) -> Refused:
+    """What was not sold. A refusal without a record settles nothing while an earlier try may still be under way."""
+    if not sure and not result.seq and not isinstance(result.outcome, Reused):
+        return refusal_of(outcome_unknown("A catalog server did not answer in time."))
+    return refusal_of(refusal(result.outcome) or Problem(500, "Internal error", "The log's answer does not fit."))
 
 
-def _refusal(result: Result) -> Problem:
-    return refusal(result.outcome) or Problem(500, "Internal error", "The log's answer does not fit.")
+def _ordered(sale: Sale, sold: Result, recorded: Result) -> Ordered | Refused:
+    if not isinstance(recorded.outcome, Ordered):
+        return _refused(recorded, sure=True)
+    _tell(recorded.outcome.order, sold, recorded, sale.request_id)
+    return recorded.outcome
 
 
 def _fail(failure: Failure, asked: Sequence[_Asked]) -> None:
     for one in asked:
-        if not one.answer.called:
-            error = failure.value
-            one.answer.errback(error.copy() if isinstance(error, Problem) else failure)
+        one.answer.errback(failure)
 
 
 def _tell(order: Order, sold: Result, recorded: Result, request_id: str) -> None:
@@ -138,8 +152,8 @@ def _tell(order: Order, sold: Result, recorded: Result, request_id: str) -> None
     )
 
 
-def _lines(buy: Buy) -> str:
-    return " ".join(f"{line.quantity}x{line.item}" for line in buy.lines)
+def _lines(sell: Sell) -> str:
+    return " ".join(f"{line.quantity}x{line.item}" for line in sell.lines)
 
 
 def _too_slow(result: object, timeout: float) -> list[Result]:

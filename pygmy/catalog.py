@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from msgspec.structs import replace
 from twisted.application.service import MultiService
@@ -121,7 +122,7 @@ class CatalogServer(MultiService):
         reading = Reading(Lookups(here, "", None, time.monotonic), None)
         routes = (
             *(route for route in reading.routes() if route.path.startswith("/books")),
-            *(route for route in Writing(here, here).routes() if route.method == "PATCH"),
+            *(route for route in Writing(here, here, self._clock).routes() if route.method == "PATCH"),
             log_route(self._ledger.batches),
             table_route("Every row with its version, as JSON lines", self._state, self._rows),
             *self._more_routes,
@@ -149,7 +150,7 @@ class CatalogServer(MultiService):
         return cluster_body(self._cluster, self._node, self._ledger.condition(), self._ledger.peers())
 
 
-def _tell(one: Keyed, result: Result) -> None:
+def _tell(one: Keyed[Any], result: Result) -> None:
     log.info(
         "{operation}: {outcome} in {epoch}-{seq}",
         operation=type(one.operation).__name__,

@@ -120,7 +120,7 @@ class FrontEnd(MultiService):
         self.tiers = {role: _balancer(cluster, role) for role in (Role.CATALOG, Role.ORDER)}
         forwarders = {role: self._forwarder(tier, role, settings) for role, tier in self.tiers.items()}
         self._lookups = Lookups(forwarders[Role.CATALOG], node.name, self.cache, now)
-        self._writing = Writing(forwarders[Role.CATALOG], forwarders[Role.ORDER])
+        self._writing = Writing(forwarders[Role.CATALOG], forwarders[Role.ORDER], clock)
         self.shortcut: Shortcut | None = Shortcuts(self.cache.peek, now) if self.cache is not None else None
         self._start_with(client, settings)
         metrics.watch("forwarded requests", lambda: self._gate.inside)

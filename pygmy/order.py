@@ -90,12 +90,12 @@ class OrderServer(MultiService):
 
     def answer(self, sender: str, call: Call) -> "Deferred[AnswerBody]":
         """A call of a front end or of this server's own HTTP side."""
-        if isinstance(call.body, Buy):  # of which there are many: it takes no coroutine of its own
-            return self._buying.buy(call.body, call.request_id)
         return Deferred.fromCoroutine(self._answer(call))
 
     async def _answer(self, call: Call) -> AnswerBody:
         match call.body:
+            case Buy():
+                return await self._buying.buy(call.body)
             case Orders(after, limit):
                 page = await self._ledger.page(after, limit)
                 return OrdersPage(page.rows, page.more)
@@ -108,7 +108,7 @@ class OrderServer(MultiService):
         """Everything that this server serves, the internal path included."""
         here = Local(self._node.name, self.answer)
         routes = (
-            *(_members_only(route) for route in Writing(here, here).shop_routes()),
+            *(_members_only(route) for route in Writing(here, here, self._clock).shop_routes()),
             log_route(self._ledger.batches),
             table_route("Every order, as JSON lines", self._state, self._rows),
             *self._more_routes,

@@ -7,10 +7,10 @@ import pytest
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 
-from pygmy.balancing.forwarding import Errand, Reply, unknown_outcome
+from pygmy.balancing.forwarding import Errand, Reply
 from pygmy.buying import Buying
-from pygmy.errors import Problem, unavailable
-from pygmy.messages.internal import Bought, Buy, Execute, Executed
+from pygmy.errors import Problem, outcome_unknown, unavailable
+from pygmy.messages.internal import Bought, Buy, Execute, Executed, Keyed, Refused
 from pygmy.messages.operations import (
     Line,
     NoSuchBook,
@@ -92,6 +92,17 @@ def sold(sell: Sell) -> Sold:
     return Sold(lines, 3000 * sum(line.quantity for line in sell.lines))
 
 
+def keyed(key: str, item: int = 1) -> Keyed[Sell]:
+    return Keyed(key, Sell((Line(item, 2),)), f"r-{key}")
+
+
+def the_one(told: Any) -> Any:
+    if not isinstance(told, Bought):
+        return told
+    (outcome,) = told.outcomes
+    return outcome
+
+
 class Desk:
     """An order server's `Buying`, and what it has answered so far, by key."""
 
@@ -103,11 +114,10 @@ class Desk:
         self.told: dict[str, list[Any]] = {}
 
     def ask(self, *keys: str, item: int = 1) -> None:
+        """A call for each."""
         for key in keys:
-            told = self.told.setdefault(key, [])
-            self.buying.buy(Buy(key, (Line(item, 2),)), f"r-{key}").addErrback(lambda f: f.value).addCallback(
-                told.append
-            )
+            asked: Any = self.buying.buy(Buy((keyed(key, item),))).addErrback(lambda f: f.value)
+            asked.addCallback(lambda told, key=key: self.told.setdefault(key, []).append(the_one(told)))
 
     def told_now(self, *keys: str, item: int = 1) -> dict[str, list[Any]]:
         self.ask(*keys, item=item)
@@ -123,11 +133,11 @@ def desk() -> Desk:
 def test_buys_of_one_turn_are_one_search_one_sale_call_and_one_batch(desk: Desk) -> None:
     told = desk.told_now("a", "b", "c")
     assert {key: answers[0].order.order_id for key, answers in told.items()} == {"a": 1, "b": 2, "c": 3}
-    assert told["b"] == [Bought(Order(2, "b", (OrderLine(1, 2, 3000),), 6000, AT))]
+    assert told["b"] == [Ordered(Order(2, "b", (OrderLine(1, 2, 3000),), 6000, AT))]
     assert (desk.orders.found, desk.orders.batches) == ([["a", "b", "c"]], [["a", "b", "c"]])
     (errand,) = desk.catalogs.errands
     assert errand.requests == (("SELL 2x1", "r-a"), ("SELL 2x1", "r-b"), ("SELL 2x1", "r-c"))
-    assert errand.key, "a write, which is not to be repeated freely"
+    assert errand.write
     assert isinstance(errand.body, Execute)
     assert [(one.op_id, one.request_id) for one in errand.body.operations] == [(k, f"r-{k}") for k in "abc"]
     desk.told_now("d")
@@ -139,6 +149,32 @@ def test_hundreds_go_in_parts_that_fit_a_batch(desk: Desk) -> None:
     told = desk.told_now(*keys)
     assert [len(batch) for batch in desk.orders.batches] == [256, 256, 88]
     assert sorted(answers[0].order.order_id for answers in told.values()) == list(range(1, 601))
+
+
+def test_a_call_of_several_is_answered_in_their_order(desk: Desk) -> None:
+    desk.told_now("b")
+    desk.catalogs.outcome = lambda sell: NoSuchBook((9,)) if sell.lines[0].item == 9 else sold(sell)
+    answers = [desk.buying.buy(Buy(tuple(keyed(key, item) for key, item in call))) for call in CALLS]
+    desk.clock.advance(0)
+    assert desk.orders.batches == [["b"], ["a", "d", "e"]]
+    first, second = (answer.result for answer in answers)
+    assert isinstance(first, Bought)
+    assert isinstance(second, Bought)
+    refused = first.outcomes[2]
+    assert isinstance(refused, Refused)
+    assert (refused.status, refused.detail) == (404, "There is no book 9.")
+    orders = [one.order.op_id for one in (*first.outcomes, *second.outcomes) if isinstance(one, Ordered)]
+    assert orders == ["a", "b", "d", "e"]
+
+
+CALLS = [[("a", 1), ("b", 1), ("c", 9), ("d", 2)], [("e", 1)]]
+
+
+def test_calls_are_not_cut(desk: Desk) -> None:
+    for call in (200, 56, 1, 300, 10):
+        desk.buying.buy(Buy(tuple(keyed(f"{call}-{number}") for number in range(call))))
+    desk.clock.advance(0)
+    assert [len(batch) for batch in desk.orders.batches] == [256, 1, 300, 10]
 
 
 def test_each_is_refused_for_itself(desk: Desk) -> None:
@@ -172,19 +208,11 @@ def test_a_refusal_without_a_record_settles_nothing_while_an_earlier_try_may_be_
 
 def test_what_goes_wrong_at_the_catalogs_goes_wrong_for_all_of_them(desk: Desk) -> None:
     desk.catalogs.problem = unavailable("No catalog.")
-    (first,), (second,) = desk.told_now("a", "b").values()
-    first.headers["Idempotency-Key"] = "a"
-    for problem in (first, second):
+    for (problem,) in desk.told_now("a", "b").values():
         assert (problem.status, problem.detail, problem.retry_after) == (503, "No catalog.", 1)
-    assert not second.headers, "what one buyer is told besides is told to another"
-    assert not desk.orders.batches
-
-
-def test_where_nobody_knows_what_became_of_a_sale_no_buyer_is_told_the_key_of_another(desk: Desk) -> None:
-    desk.catalogs.problem = unknown_outcome("secret-key", "catalog-0: timeout")
-    for (problem,) in desk.told_now("secret-key", "b").values():
+    desk.catalogs.problem = outcome_unknown("catalog-0: timeout")
+    for problem in [answers[1] for answers in desk.told_now("a", "b").values()]:
         assert (problem.status, problem.outcome_unknown) == (503, True)
-        assert "secret-key" not in f"{problem.detail} {problem.extra} {problem.headers}"
     assert not desk.orders.batches
 
 
@@ -192,11 +220,8 @@ def test_where_nobody_knows_what_became_of_a_sale_no_buyer_is_told_the_key_of_an
 def test_what_is_sold_and_has_no_order_is_unknown(desk: Desk, silent: bool) -> None:
     desk.orders.silent = silent
     desk.orders.problem = None if silent else unavailable("This copy does not serve.")
-    desk.catalogs.outcome = lambda sell: NoSuchBook((9,)) if sell.lines[0].item == 9 else sold(sell)
-    desk.ask("gone", item=9)
     desk.told_now("a", "b")
     desk.clock.advance(3)
-    assert desk.told["gone"][0].status == 404, "its own refusal is settled, whatever becomes of the others"
     assert [(desk.told[key][0].status, desk.told[key][0].outcome_unknown) for key in "ab"] == [(503, True)] * 2
     assert "sold" in desk.told["a"][0].detail
 

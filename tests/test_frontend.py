@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from treq.testing import RequestTraversalAgent
 from twisted.internet.defer import Deferred, fail
+from twisted.internet.task import Clock
 
-from pygmy.balancing.forwarding import Patience, unknown_outcome
+from pygmy.balancing.forwarding import Patience
 from pygmy.caching.cache import BookOf
-from pygmy.errors import Problem, no_such_book, unavailable
+from pygmy.errors import Problem, no_such_book, outcome_unknown, unavailable
 from pygmy.frontend import Settings
 from pygmy.messages.internal import (
     Bought,
@@ -29,14 +30,16 @@ from pygmy.messages.operations import (
     ChangeBook,
     Line,
     NoSuchBook,
+    Ordered,
     OutOfRange,
     RemoveBook,
     Removed,
     Result,
     Reused,
+    Sell,
     Shelved,
 )
-from pygmy.peers import http_client
+from pygmy.peers import http_client, refusal_of
 from pygmy.routes.shortcut import asked_for
 from pygmy.routes.writing import Writing
 from pygmy.web.app import make_app, root_resource
@@ -64,8 +67,17 @@ def open_shop() -> Iterator[Callable[..., Shop]]:
 def shop(open_shop: Callable[..., Shop]) -> Shop:
     made = open_shop()
     made.all_answer(Fill, lambda body: filled(body.item))
-    made.all_answer(Buy, lambda body: Bought(order(79, body.op_id, body.lines[0].item, body.lines[0].quantity)))
+    made.all_answer(Buy, lambda body: bought(body, 79))
     return made
+
+
+def bought(body: Buy, order_id: int = 1) -> Bought:
+    sales = [(one.op_id, one.operation.lines[0]) for one in body.sales]
+    return Bought(tuple(Ordered(order(order_id, op_id, line.item, line.quantity)) for op_id, line in sales))
+
+
+def op_ids_bought(shop: Shop) -> set[str]:
+    return {one.op_id for back in shop.backs.values() for body in back.bodies(Buy) for one in body.sales}
 
 
 def refuse(problem: Problem) -> Callable[[Any], Any]:
@@ -329,9 +341,9 @@ def test_a_buy_answers_in_the_contracts_fields(shop: Shop) -> None:
 def test_a_quantity_and_a_basket_go_as_they_are(shop: Shop) -> None:
     shop.ask("POST", "/books/2", {"quantity": 3}, {"Idempotency-Key": "k1"})
     shop.ask("POST", "/orders", {"items": [{"id": 1, "quantity": 2}, {"id": 5}]}, {"Idempotency-Key": '"k2"'})
-    assert shop.backs["order-0"].bodies(Buy) == [
-        Buy("c:k1", (Line(2, 3),)),
-        Buy("c:k2", (Line(1, 2), Line(5, 1)), basket=True),
+    assert [(one.op_id, one.operation) for body in shop.backs["order-0"].bodies(Buy) for one in body.sales] == [
+        ("c:k1", Sell((Line(2, 3),))),
+        ("c:k2", Sell((Line(1, 2), Line(5, 1)), basket=True)),
     ]
 
 
@@ -357,8 +369,28 @@ def test_the_key_that_a_buy_without_one_returns_names_the_same_operation(shop: S
     assert key is not None
     assert uuid.UUID(key).version == 7
     assert shop.ask("POST", "/books/1", headers={"Idempotency-Key": key}).header("Idempotency-Key") == key
-    first, second = shop.backs["order-0"].bodies(Buy)
-    assert first.op_id == second.op_id
+    assert len(shop.backs["order-0"].bodies(Buy)) == 2
+    assert len(op_ids_bought(shop)) == 1
+
+
+def test_buys_of_one_turn_go_together_and_each_is_mentioned_and_counted(shop: Shop) -> None:
+    def answer(body: Buy) -> Bought:
+        return Bought((refusal_of(SOLD_OUT), *bought(body, 79).outcomes[1:]))
+
+    shop.all_answer(Buy, answer)
+    asked = [
+        Asked(shop.client.post(f"http://front.example/books/{item}", headers={"X-Request-ID": f"r{item}"}))
+        for item in (1, 2, 3)
+    ]
+    shop.settle()
+    assert [one.status for one in asked] == [409, 200, 200]
+    assert [one.json.get("ID") for one in asked] == [None, 2, 3]
+    assert len({one.header("Idempotency-Key") for one in asked}) == 3
+    assert [len(body.sales) for body in shop.backs["order-0"].bodies(Buy)] == [3]
+    told = {(event.get("rid"), event.get("what")) for event in shop.events if event.get("what")}
+    assert told == {(f"r{item}", f"POST /books/{item}") for item in (1, 2, 3)}
+    metrics = shop.get("/metrics").body.decode()
+    assert 'pygmy_forwards_total{result="ok",target="order-0"} 3.0' in metrics
 
 
 @pytest.mark.parametrize("problem", [SOLD_OUT, no_such_book((1,)), Problem(422, "Key already used", "Used.")])
@@ -452,10 +484,10 @@ def test_a_buy_of_unknown_outcome_names_its_key(shop: Shop) -> None:
     assert (answer.status, answer.json["outcome_unknown"], answer.json["idempotency_key"]) == (503, True, key)
     assert key in answer.json["detail"]
     assert answer.header("Retry-After") == "1"
-    (op_id,) = {body.op_id for back in shop.backs.values() for body in back.bodies(Buy)}
-    shop.all_answer(Buy, lambda body: Bought(order(79, body.op_id)))
+    (op_id,) = op_ids_bought(shop)
+    shop.all_answer(Buy, bought)
     assert shop.ask("POST", "/books/1", headers={"Idempotency-Key": key}).status == 200
-    assert {body.op_id for back in shop.backs.values() for body in back.bodies(Buy)} == {op_id}
+    assert op_ids_bought(shop) == {op_id}
 
 
 def test_a_buy_that_was_surely_not_accepted_anywhere_is_a_plain_503(shop: Shop) -> None:
@@ -477,7 +509,7 @@ def test_a_clean_refusal_after_an_unanswered_try_leaves_the_outcome_unknown(shop
 
 def test_an_outcome_that_the_order_server_does_not_know_is_not_known_here(shop: Shop) -> None:
     """And the key to retry with is the client's: the order server's name for the operation would buy again."""
-    shop.backs["order-0"].answers[Buy] = refuse(unknown_outcome("c:k", "lost"))
+    shop.backs["order-0"].answers[Buy] = refuse(outcome_unknown("c:k is lost."))
     shop.backs["order-1"].up = False
     answer = shop.ask("POST", "/books/1", headers={"Idempotency-Key": "k"})
     shop.backs["order-0"].up = False
@@ -489,12 +521,15 @@ def test_an_outcome_that_the_order_server_does_not_know_is_not_known_here(shop: 
 def test_a_server_that_answers_its_own_errands_names_the_clients_key_too() -> None:
     class Unsure:
         def forward(self, errand: Any, expected: Any) -> Any:
-            return fail(unknown_outcome("c:k", "lost"))
+            return fail(outcome_unknown("Lost."))
 
-    routes = Writing(Unsure(), Unsure()).routes()
+    clock = Clock()
+    routes = Writing(Unsure(), Unsure(), clock).routes()
     app = make_app(routes, secrets=SECRETS, metrics=Metrics("order", "order-0"))
-    client = http_client(RequestTraversalAgent(root_resource(app)))
-    asked = Asked(client.post("http://order.example/books/1", headers={"Idempotency-Key": "k"}))
+    agent = RequestTraversalAgent(root_resource(app))
+    asked = Asked(http_client(agent).post("http://order.example/books/1", headers={"Idempotency-Key": "k"}))
+    clock.advance(0)
+    agent.flush()
     assert (asked.status, asked.json["idempotency_key"], asked.header("Idempotency-Key")) == (503, "k", "k")
     assert "c:k" not in asked.body.decode()
 
@@ -520,7 +555,7 @@ def test_it_goes_round_again_while_a_replica_may_come_to_serve_with_pauses(shop:
     shop.advance(2.0)
     assert answer.status == 0
     assert 4 <= sum(len(back.bodies(Buy)) for back in shop.backs.values()) <= 30
-    shop.all_answer(Buy, lambda body: Bought(order(1, body.op_id)))
+    shop.all_answer(Buy, bought)
     shop.advance(0.5)
     assert answer.status == 200
 
@@ -558,7 +593,7 @@ def test_more_requests_than_may_be_under_way_are_refused(open_shop: Callable[...
     refused = shop.ask("POST", "/books/2")
     assert (refused.status, refused.header("Retry-After")) == (503, "1")
     shop.advance(5.1)
-    shop.all_answer(Buy, lambda body: Bought(order(1, body.op_id)))
+    shop.all_answer(Buy, bought)
     assert shop.ask("POST", "/books/2").status == 200
 
 

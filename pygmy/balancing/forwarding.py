@@ -14,7 +14,7 @@ from twisted.internet.task import deferLater
 from twisted.web.iweb import IRequest
 
 from pygmy.balancing.balancer import Balancer
-from pygmy.errors import Problem, overloaded, unavailable
+from pygmy.errors import Problem, outcome_unknown, overloaded, unavailable
 from pygmy.logs import Logger
 from pygmy.messages.internal import CallBody
 from pygmy.peers import LinkDown, Links
@@ -41,13 +41,13 @@ class Errand(Struct, frozen=True):
     """One call to be passed on, for one request or for several.
 
     `requests` are those: how log lines call each (`GET /books/1`), and its id; where there are none it is routine,
-    and not mentioned. `key`: a write's Idempotency-Key ("": a read, which may be repeated freely). `departing()` is
-    called right before each try.
+    and not mentioned. `write`: what must not be called refused while it may be done. `departing()` is called right
+    before each try.
     """
 
     requests: tuple[tuple[str, str], ...]
     body: CallBody
-    key: str = ""
+    write: bool = False
     departing: Callable[[], None] = lambda: None
 
     @property
@@ -62,14 +62,6 @@ class Reply(Struct, Generic[AnswerT], frozen=True):
     replica: str
     answer: AnswerT
     sure: bool = True
-
-
-def unknown_outcome(key: str, why: str) -> Problem:
-    """The 503 of a write that may have taken effect: it names the key under which a retry is safe."""
-    detail = f"It is not known whether this took effect ({why}). Retry with Idempotency-Key: {key}"
-    problem = Problem(503, "Outcome unknown", detail, retry_after=1, outcome_unknown=True, idempotency_key=key)
-    problem.headers["Idempotency-Key"] = key
-    return problem
 
 
 def line_of(request: IRequest) -> str:
@@ -183,7 +175,7 @@ class _Journey(Generic[AnswerT]):
     async def _round(self) -> Reply[AnswerT] | None:
         """One try at each candidate; None when none of them settled it."""
         try:
-            names = self._f.tier.candidates(routine=not self._errand.requests, write=bool(self._errand.key))
+            names = self._f.tier.candidates(routine=not self._errand.requests, write=self._errand.write)
         except Problem as problem:
             raise self._failed(problem) from None
         for place, name in enumerate(names):
@@ -198,7 +190,7 @@ class _Journey(Generic[AnswerT]):
         errand, url = self._errand, self._f.urls[name]
         for what, request_id in errand.requests:
             log.info("forward {what} -> {url}", what=what, url=url, rid=request_id)
-        longest = self._f.patience.write if errand.key else self._f.patience.read
+        longest = self._f.patience.write if errand.write else self._f.patience.read
         errand.departing()
         try:
             answer: Any = await self._f.links.call(name, errand.body, errand.request_id, min(longest, self._left()))
@@ -209,17 +201,17 @@ class _Journey(Generic[AnswerT]):
             self._next(url, down.reason, name, following)
             return None
         except Problem as problem:
-            self._f.metrics.forward(name, str(problem.status))
+            self._count(name, str(problem.status))
             self._refused(name, problem)
             self._next(url, str(problem.status), name, following)
             return None
-        self._f.metrics.forward(name, "ok")
+        self._count(name, "ok")
         self._f.tier.serves(name)
         return Reply(name, answer, sure=not self._unknown)
 
     def _silent(self, name: str, down: LinkDown) -> None:
         """No answer: the write may have been done all the same, unless it surely never arrived."""
-        self._f.metrics.forward(name, down.reason)
+        self._count(name, down.reason)
         if down.reason in ("refused", "unreachable", "tls"):
             self._f.tier.down(name, down.reason)
         else:
@@ -235,24 +227,26 @@ class _Journey(Generic[AnswerT]):
             raise problem
         if status < 500:
             raise self._failed(problem)
-        # Whoever does not know either may name a key in its detail: its own name for the operation, not the client's.
         self._trouble = f"{name} does not know" if problem.outcome_unknown else problem.detail.rstrip(".")
         if problem.outcome_unknown or status != 503:
             self._doubt(self._trouble)
 
     def _doubt(self, why: str) -> None:
-        if self._errand.key and not self._unknown:
+        if self._errand.write and not self._unknown:
             self._unknown = why
 
     def _failed(self, problem: Problem) -> Problem:
         """What to tell: once a try's outcome is unknown, a later refusal without effect does not settle it."""
-        return unknown_outcome(self._errand.key, self._unknown) if self._unknown else problem
+        return outcome_unknown(self._unknown) if self._unknown else problem
 
     def _check_hope(self) -> None:
         """Raise at once when nobody of this tier, or of the one behind it, may come to serve."""
         for tier in (self._f.tier, self._f.behind):
             if tier is not None and tier.all_down():
                 raise self._failed(tier.unreachable())
+
+    def _count(self, name: str, result: str) -> None:
+        self._f.metrics.forward(name, result, len(self._errand.requests) or 1)
 
     def _left(self) -> float:
         return self._end - self._f.now()

@@ -4,16 +4,17 @@ An envelope carries one-way messages and calls. The reply to calls is one JSON l
 is known, in any order. Without calls it is 204, or a JSON list of one-way messages that ride along.
 """
 
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from msgspec import Raw, Struct
 
-from pygmy.messages.operations import Book, Line, Operation, Order, Result
+from pygmy.messages.operations import Book, Operation, Order, Ordered, Result, Sell
 from pygmy.messages.register import RegisterMessage
 from pygmy.messages.replication import ReplicaMessage
 
 # A session numbers what a catalog replica lets one front end cache: (the replica's incarnation, a counter).
 Session = tuple[int, int]
+OperationT = TypeVar("OperationT", bound=Operation, covariant=True)
 
 
 # ---- one-way, between a catalog replica and a front end
@@ -38,18 +39,18 @@ class Invalidated(Struct, frozen=True, tag="invalidated"):
 # ---- calls to a catalog server
 
 
-class Keyed(Struct, frozen=True):
+class Keyed(Struct, Generic[OperationT], frozen=True):
     """An operation under its op_id; `request_id` is that of the request that it is for."""
 
     op_id: str
-    operation: Operation
+    operation: OperationT
     request_id: str = "-"
 
 
 class Execute(Struct, frozen=True, tag="execute"):
     """Execute each of these exactly once; answered by `Executed`, or refused all together."""
 
-    operations: tuple[Keyed, ...]
+    operations: tuple[Keyed[Operation], ...]
 
 
 class Executed(Struct, frozen=True, tag="executed"):
@@ -135,17 +136,15 @@ class SalesPage(Struct, frozen=True, tag="sales_page"):
 
 
 class Buy(Struct, frozen=True, tag="buy"):
-    """Sell these lines and write their order, once per op_id; answered by `Bought`."""
+    """Sell each of these and write its order, once per op_id; answered by `Bought`, or refused all together."""
 
-    op_id: str
-    lines: tuple[Line, ...]
-    basket: bool = False
+    sales: tuple[Keyed[Sell], ...]
 
 
 class Bought(Struct, frozen=True, tag="bought"):
-    """The order as it stands."""
+    """Of each sale, in the order asked: its order as it stands, or why there is none."""
 
-    order: Order
+    outcomes: "tuple[Ordered | Refused, ...]"
 
 
 class Orders(Struct, frozen=True, tag="orders"):

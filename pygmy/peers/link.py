@@ -17,10 +17,11 @@ from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IResponse
 
-from pygmy.errors import Problem, overloaded
+from pygmy.errors import overloaded
 from pygmy.logs import Logger
 from pygmy.messages.internal import Answer, AnswerBody, Call, CallBody, OneWay, OutgoingEnvelope, Refused
 from pygmy.peers.client import AsciiUrl, LinkDown, bounded, link_down, read_body
+from pygmy.peers.refusals import problem_of
 from pygmy.reactors import at_turn_end
 from pygmy.seldom import Seldom
 
@@ -351,18 +352,3 @@ class _Lines:
             raise LinkDown("garbled", sent=True) from None
         for answer in answers:
             self._answered(answer)
-
-
-def problem_of(refused: Refused) -> Problem:
-    """The error that the other side's answer stands for."""
-    return Problem(
-        refused.status,
-        refused.title,
-        refused.detail,
-        retry_after=refused.retry_after,
-        outcome_unknown=refused.outcome_unknown,
-        **{name: value for name, value in refused.extra.items() if name not in _PROBLEM_FIELDS},
-    )
-
-
-_PROBLEM_FIELDS = frozenset({"status", "title", "detail", "retry_after", "outcome_unknown", "headers", "self"})

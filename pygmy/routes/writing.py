@@ -3,13 +3,17 @@
 from typing import Annotated, TypeVar
 
 from msgspec import Meta, Struct
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
 
-from pygmy.balancing.forwarding import Errand, Forwards, Reply, line_of, unknown_outcome
+from pygmy.balancing.forwarding import Errand, Forwards, line_of
 from pygmy.caching.lookups import next_link
-from pygmy.errors import Problem
-from pygmy.messages.internal import Bought, Buy, Execute, Executed, Keyed, Orders, OrdersPage
-from pygmy.messages.operations import Line, Operation, RemoveBook, Removed, Reused, Shelved
+from pygmy.errors import Problem, outcome_unknown
+from pygmy.messages.internal import Execute, Executed, Keyed, Orders, OrdersPage
+from pygmy.messages.operations import Line, Operation, Order, RemoveBook, Removed, Reused, Sell, Shelved
+from pygmy.routes.checkout import Checkout
 from pygmy.routes.outcomes import refusal
 from pygmy.web.contract import (
     After,
@@ -55,26 +59,30 @@ def op_id(key: str) -> str:
 class Writing:
     """The handlers of everything that writes, and of orders."""
 
-    def __init__(self, catalog: Forwards, order: Forwards) -> None:
+    def __init__(self, catalog: Forwards, order: Forwards, clock: IReactorTime) -> None:
         self._catalog = catalog
         self._order = order
+        self._checkout = Checkout(order, clock)
 
-    async def buy(self, request: IRequest, item: str) -> bytes:
+    def buy(self, request: IRequest, item: str) -> "Deferred[bytes]":
         """POST /books/{item}."""
         number = positive(item, "book id")
         wanted = read_json(request, BuyBody, default=BuyBody())
-        return await self._bought(request, (Line(number, wanted.quantity),), basket=False)
+        return self._bought(request, Sell((Line(number, wanted.quantity),)))
 
-    async def basket(self, request: IRequest) -> bytes:
+    def basket(self, request: IRequest) -> "Deferred[bytes]":
         """POST /orders."""
-        return await self._bought(request, read_json(request, BasketBody).lines(), basket=True)
+        return self._bought(request, Sell(read_json(request, BasketBody).lines(), basket=True))
 
-    async def _bought(self, request: IRequest, lines: tuple[Line, ...], basket: bool) -> bytes:
+    def _bought(self, request: IRequest, sell: Sell) -> "Deferred[bytes]":
         key = _key(request)
-        reply = await _write(self._order, _errand(request, Buy(op_id(key), lines, basket), key), Bought)
-        order = reply.answer.order
-        headers = {KEY: key, "Location": f"/orders/{order.order_id}"}
-        return write_json(request, 200, order_body(order), headers)
+        order = self._checkout.buy(line_of(request), Keyed(op_id(key), sell, request_id(request)))
+
+        def ordered(order: Order) -> bytes:
+            headers = {KEY: key, "Location": f"/orders/{order.order_id}"}
+            return write_json(request, 200, order_body(order), headers)
+
+        return order.addCallbacks(ordered, _named, errbackArgs=(key,))
 
     async def order(self, request: IRequest, number: str) -> bytes:
         """GET /orders/{number}."""
@@ -121,16 +129,20 @@ class Writing:
 
     async def _executed(self, request: IRequest, operation: Operation, key: str, expected: type[AnswerT]) -> AnswerT:
         execute = Execute((Keyed(op_id(key), operation, request_id(request)),))
-        reply = await _write(self._catalog, _errand(request, execute, key), Executed)
+        errand = Errand(((line_of(request), request_id(request)),), execute, write=True)
+        try:
+            reply = await self._catalog.forward(errand, Executed)
+        except Problem as problem:
+            raise naming(key, problem) from None
         (result,) = reply.answer.results
         if isinstance(result.outcome, expected):
             return result.outcome
         # A refusal without a record settles nothing while an earlier try may still be under way.
         if not reply.sure and not result.seq and not isinstance(result.outcome, Reused):
-            raise unknown_outcome(key, "an earlier try went unanswered")
-        problem = refusal(result.outcome) or Problem(500, "Internal error", "The catalog's answer does not fit.")
-        problem.headers[KEY] = key
-        raise problem
+            raise naming(key, outcome_unknown("an earlier try went unanswered"))
+        raise naming(
+            key, refusal(result.outcome) or Problem(500, "Internal error", "The catalog's answer does not fit.")
+        )
 
     def routes(self) -> tuple[Route, ...]:
         """The rows of the front end's route table."""
@@ -223,16 +235,20 @@ def _key(request: IRequest) -> str:
     return idempotency_key(request) or uuid7()
 
 
-def _errand(request: IRequest, body: Buy | Execute, key: str) -> Errand:
-    return Errand(((line_of(request), request_id(request)),), body, key)
+def _named(failure: Failure, key: str) -> bytes:
+    problem = failure.value
+    if not isinstance(problem, Problem):
+        failure.raiseException()
+    raise naming(key, problem) from None
 
 
-async def _write(tier: Forwards, errand: Errand, expected: type[AnswerT]) -> Reply[AnswerT]:
-    """Forward a write; errors name the key as answers do."""
-    try:
-        return await tier.forward(errand, expected)
-    except Problem as problem:
-        if problem.outcome_unknown and problem.extra.get("idempotency_key") != errand.key:
-            raise unknown_outcome(errand.key, "a server behind this one does not know") from None
-        problem.headers[KEY] = errand.key
-        raise
+def naming(key: str, problem: Problem) -> Problem:
+    """The error as it is told to whoever wrote under this key: it names the key, under which a retry is safe."""
+    if problem.outcome_unknown:
+        why = problem.detail.rstrip(".")
+        detail = f"It is not known whether this took effect ({why}). Retry with Idempotency-Key: {key}"
+        problem = Problem(503, problem.title, detail, retry_after=1, outcome_unknown=True, idempotency_key=key)
+    else:
+        problem = problem.copy()  # others may be told the same
+    problem.headers[KEY] = key
+    return problem

@@ -75,9 +75,9 @@ class Metrics:
         """A heartbeat to `target` (a node's name) ended in `result` ("ok", "refused", "timeout", ...)."""
         self._heartbeats(target, result).inc()
 
-    def forward(self, target: str, result: str) -> None:
-        """A request was passed to `target`."""
-        self._forwards(target, result).inc()
+    def forward(self, target: str, result: str, count: int = 1) -> None:
+        """Requests were passed to `target`, together."""
+        self._forwards(target, result).inc(count)
 
     def commit(self, batches: int) -> None:
         """A durable commit of so many batches."""

@@ -13,7 +13,19 @@ from pygmy.caching.cache import BookOf, PageOf, Stored, Thing
 from pygmy.checker.history import Orders as OrdersSeen
 from pygmy.checker.history import Page, Read, Write
 from pygmy.errors import Problem
-from pygmy.messages.internal import Bought, Buy, Call, Execute, Executed, Fill, Keyed, List, Listed, Orders
+from pygmy.messages.internal import (
+    Bought,
+    Buy,
+    Call,
+    Execute,
+    Executed,
+    Fill,
+    Keyed,
+    List,
+    Listed,
+    Orders,
+    Refused,
+)
 from pygmy.messages.operations import (
     AddBook,
     Book,
@@ -22,7 +34,6 @@ from pygmy.messages.operations import (
     NewBook,
     NoSuchBook,
     Operation,
-    Ordered,
     Outcome,
     RemoveBook,
     Result,
@@ -31,6 +42,7 @@ from pygmy.messages.operations import (
     Short,
     SoldOut,
 )
+from pygmy.peers import problem_of
 from tests.simulation.process import CatalogProcess, FrontEndProcess, OrderProcess, Process
 
 if TYPE_CHECKING:
@@ -200,13 +212,13 @@ class Clients:
         self.world.say(f"{task.client} asks {node.name}: {task.op_id} {operation}")
         body: Any = Execute((Keyed(task.op_id, operation),))
         if self.sim.cluster.orders and isinstance(operation, Sell):
-            body = Buy(task.op_id, operation.lines, operation.basket)
+            body = Buy((Keyed(task.op_id, operation),))
         answer: Deferred[Any]
         if isinstance(node, FrontEndProcess):
             writing = node.server._writing
             way = writing._order if isinstance(body, Buy) else writing._catalog
             expected = Bought if isinstance(body, Buy) else Executed
-            answer = Deferred.fromCoroutine(way.forward(Errand((), body, task.op_id), expected))
+            answer = Deferred.fromCoroutine(way.forward(Errand((), body, write=True), expected))
         else:
             answer = node.answer("", Call(0, "-", body)).addCallback(lambda body: Reply(node.name, body))
         answer.addCallbacks(self._told_write, self._refused, callbackArgs=(task,), errbackArgs=(task,))
@@ -214,7 +226,11 @@ class Clients:
 
     def _told_write(self, reply: Reply[Any], task: Task) -> None:
         if isinstance(reply.answer, Bought):
-            self._finish(task, Ordered(reply.answer.order), None)
+            (outcome,) = reply.answer.outcomes
+            if isinstance(outcome, Refused):
+                self._refused(Failure(problem_of(outcome)), task, reply.sure)
+            else:
+                self._finish(task, outcome, None)
             return
         result: Result = reply.answer.results[0]
         if result.seq:
@@ -223,7 +239,7 @@ class Clients:
             # Of a refusal without a record this way is sure, but another try may still be under way elsewhere.
             self._finish(task, result.outcome, None)
 
-    def _refused(self, failure: Failure, task: Task) -> None:
+    def _refused(self, failure: Failure, task: Task, sure: bool = True) -> None:
         problem = failure.value
         if not isinstance(problem, Problem):
             failure.raiseException()
@@ -234,7 +250,7 @@ class Clients:
             self._finish(task, SoldOut(tuple(Short(s["item"], s["count"]) for s in short)), None)
         elif problem.status == 422:
             self._finish(task, Reused(), None)
-        elif problem.status == 404 and task.tries == 1:
+        elif problem.status == 404 and task.tries == 1 and sure:
             items = problem.extra.get("items") or [problem.extra["item"]]
             self._finish(task, NoSuchBook(tuple(items)), None)
         elif problem.status not in (404, 503):

@@ -11,8 +11,7 @@ from twisted.python.failure import Failure
 
 from pygmy.errors import Problem
 from pygmy.messages.internal import Answer, AnswerBody, Call, CallBody, OneWay, Refused
-from pygmy.peers import LinkDown
-from pygmy.peers.link import encode, problem_of
+from pygmy.peers import LinkDown, encode, problem_of, refusal_of
 from tests.simulation.world import World
 
 if TYPE_CHECKING:
@@ -184,7 +183,7 @@ def refused(failure: Failure, world: World) -> Refused:
     if not isinstance(error, Problem):
         world.violate(f"a call failed: {failure.getTraceback()}")
         return Refused(500, "Internal error", "", outcome_unknown=True)
-    return Refused(error.status, error.title, error.detail, error.extra, error.retry_after, error.outcome_unknown)
+    return refusal_of(error)
 
 
 class Client:
