@@ -1,8 +1,7 @@
 """A buy is a sale at a catalog, then an order in this tier's log, then the answer; and many go together."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
-from typing import cast
 
 from msgspec import Struct
 from twisted.internet.defer import Deferred
@@ -75,33 +74,39 @@ class Buying:
             one.answer.callback(Bought(tuple(islice(outcomes, len(one.sales)))))
 
     async def _outcomes(self, sales: Sequence[Sale]) -> Sequence[Ordered | Refused]:
-        outcomes = list(map(_as_before, sales, await self._ledger.find(*(sale.op_id for sale in sales))))
-        new = [place for place, outcome in enumerate(outcomes) if outcome is None]
-        sold: list[tuple[int, Result, Sold]] = []
+        done = await self._ledger.find(*(sale.op_id for sale in sales))
+        outcomes = {
+            place: _as_before(sales[place], result.outcome.order)
+            for place, result in enumerate(done)
+            if result is not None and isinstance(result.outcome, Ordered)
+        }
+        new = {place: sale for place, sale in enumerate(sales) if place not in outcomes}
         if new:
-            results, sure = await self._sell([sales[place] for place in new])
-            for place, result in zip(new, results, strict=True):
-                if isinstance(result.outcome, Sold):
-                    sold.append((place, result, result.outcome))
-                else:
-                    outcomes[place] = _refused(result, sure)
-        if sold:
-            orders = [
-                (sales[place].op_id, order_of(sale, result, sales[place].operation.basket))
-                for place, result, sale in sold
-            ]
-            for (place, sale, _), result in zip(sold, await self._record(orders), strict=True):
-                outcomes[place] = _ordered(sales[place], sale, result)
-        return cast(list[Ordered | Refused], outcomes)
+            outcomes |= await self._buy(new)
+        return [outcomes[place] for place in range(len(sales))]
 
-    async def _sell(self, sales: Sequence[Sale]) -> tuple[Sequence[Result], bool]:
-        """Any catalog server; the same op_ids wherever it is tried again. Not sure: see `Reply`."""
-        requests = tuple((f"SELL {_lines(sale.operation)}", sale.request_id) for sale in sales)
-        reply = await self._catalogs.forward(Errand(requests, Execute(tuple(sales)), write=True), Executed)
-        return reply.answer.results, reply.sure
+    async def _buy(self, sales: Mapping[int, Sale]) -> dict[int, Ordered | Refused]:
+        """At any catalog server; with the same op_ids wherever it is tried again."""
+        requests = tuple((f"SELL {_lines(sale.operation)}", sale.request_id) for sale in sales.values())
+        errand = Errand(requests, Execute(tuple(sales.values())), write=True)
+        reply = await self._catalogs.forward(errand, Executed)
+        outcomes: dict[int, Ordered | Refused] = {}
+        sold: dict[int, Result] = {}
+        orders: list[tuple[str, RecordOrder]] = []
+        for (place, sale), result in zip(sales.items(), reply.answer.results, strict=True):
+            if isinstance(result.outcome, Sold):
+                sold[place] = result
+                orders.append((sale.op_id, order_of(result.outcome, result, sale.operation.basket)))
+            else:
+                outcomes[place] = _refused(result, reply.sure)
+        for (place, result), recorded in zip(sold.items(), await self._record(orders), strict=True):
+            outcomes[place] = _ordered(sales[place], result, recorded)
+        return outcomes
 
     async def _record(self, orders: Sequence[tuple[str, RecordOrder]]) -> Sequence[Result]:
         """The sales stand: whatever goes wrong from here on leaves their orders to be written, by whomever."""
+        if not orders:
+            return []
         recording = self._ledger.execute_all(orders)
         try:
             return await recording.addTimeout(RECORD_SECONDS, self._clock, _too_slow)
@@ -111,15 +116,13 @@ class Buying:
             ) from None
 
 
-def _as_before(sale: Sale, done: Result | None) -> Ordered | Refused | None:
-    """The order that this one has already, if it is what this very request would make; else 422. None: no order."""
-    if done is None or not isinstance(done.outcome, Ordered):
-        return None
-    sell, order = sale.operation, done.outcome.order
+def _as_before(sale: Sale, order: Order) -> Ordered | Refused:
+    """The order that there is under this op_id, if it is what this very request would make; else 422."""
+    sell = sale.operation
     asked = [(line.item, line.quantity) for line in sell.lines]
     if asked != [(line.item, line.quantity) for line in order.lines] or sell.basket != order.basket:
         return refusal_of(key_reused())
-    return done.outcome
+    return Ordered(order)
 
 
 def _refused(result: Result, sure: bool) -> Refused:

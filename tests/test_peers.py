@@ -108,6 +108,47 @@ def test_while_all_places_are_taken_the_rest_waits_and_goes_as_one(peer):
     assert rest == [[]] * 5
 
 
+@pytest.mark.parametrize(("took", "waits"), [(0.1, True), (0.001, False)])
+def test_where_requests_take_long_a_second_one_waits_a_moment_for_company(peer, took, waits):
+    to = link(peer, width=2)
+    for _ in range(3):
+        to.call(ASK, "before", 5.0)
+        peer.flush()
+        peer.clock.advance(took)
+        peer.calls.pop()[1].callback(LISTED)
+        peer.flush()
+    assert peer.requests == 3, "a first one never waits"
+    to.call(ASK, "1", 5.0)
+    peer.flush()
+    assert peer.requests == 4
+    to.call(ASK, "2", 5.0)
+    peer.flush()
+    assert (peer.requests, to.waiting) == ((4, 1) if waits else (5, 0))
+    to.send(Invalidated(1))
+    peer.clock.advance(Link.PAUSE)
+    peer.flush()
+    assert (peer.requests, to.waiting) == ((5, 0) if waits else (5, 1)), "and no request is there for what came last"
+    assert peer.received == ([Invalidated(1)] if waits else [])
+
+
+def test_what_waits_for_company_when_its_link_closes_is_lost_as_what_waits_for_a_place(peer):
+    to = link(peer, width=2)
+    to.call(ASK, "before", 5.0)
+    peer.flush()
+    peer.clock.advance(0.1)
+    peer.calls.pop()[1].callback(LISTED)
+    peer.flush()
+    to.call(ASK, "1", 5.0)
+    peer.flush()
+    waiting = outcome(to.call(ASK, "2", 5.0))
+    peer.flush()
+    to.close()
+    peer.clock.advance(Link.PAUSE)
+    peer.flush()
+    (failure,) = waiting
+    assert (failure.value.reason, failure.value.sent, peer.requests) == ("closed", False, 2)
+
+
 def test_a_slow_answer_delays_no_other_of_its_request(peer):
     to = link(peer)
     slow, quick = outcome(to.call(ASK, "s", 5.0)), outcome(to.call(ASK, "q", 5.0))

@@ -37,6 +37,7 @@ SOMETIMES = (
     "lists out of a cache",
     "reconciler wrote an order",
     "buys went together",
+    "buys went together through a front end",
     "retry answered at another replica",
 )
 

@@ -14,10 +14,17 @@ class Logger(twisted.logger.Logger):
 
     def emit(self, level: LogLevel, format: str | None = None, **kwargs: object) -> None:
         """As Twisted's, without a check of the level and without `log_trace`, which is for debugging observers."""
-        kwargs["log_logger"] = self
-        kwargs["log_level"] = level
-        kwargs["log_namespace"] = self.namespace
-        kwargs["log_source"] = self.source
-        kwargs["log_format"] = format
-        kwargs["log_time"] = time()
-        self.observer(kwargs)
+        self._emit(level, format, kwargs)
+
+    def info(self, format: str | None = None, **kwargs: object) -> None:
+        """As Twisted's, which would copy the event on its way."""
+        self._emit(LogLevel.info, format, kwargs)
+
+    def _emit(self, level: LogLevel, format: str | None, event: dict[str, object]) -> None:
+        event["log_logger"] = self
+        event["log_level"] = level
+        event["log_namespace"] = self.namespace
+        event["log_source"] = self.source
+        event["log_format"] = format
+        event["log_time"] = time()
+        self.observer(event)

@@ -61,6 +61,7 @@ class Link:
     the node.
     """
 
+    PAUSE = 0.001
     SOUND = 1.0
     SLOW = 0.2
     MOST = 8
@@ -100,6 +101,7 @@ class Link:
         self._exchanges: set[Deferred[None]] = set()
         self._asking = 0  # how many of them carry calls
         self._places = 0
+        self._taking = 0.0  # seconds: how long a request is out, lately
         self._number = 0
         self._gathering = False  # until the end of this turn
         self._urgent = False  # something that waits for a place should have gone already
@@ -170,10 +172,18 @@ class Link:
     # ---- gathering
 
     def _gather(self) -> None:
-        """Send at the end of this reactor turn, with all that the turn brings; or when a place is free."""
+        """Send at the end of this reactor turn, with all that the turn brings; or when a place is free.
+
+        While another request is out, and they take long here, `PAUSE` seconds later: those who ask come in crowds, as
+        they are answered in crowds, and a request for the first few of a crowd would have the rest wait for the next.
+        """
         self._urgent = True
-        if not self._gathering and self._has_place():
-            self._gathering = True
+        if self._gathering or not self._has_place():
+            return
+        self._gathering = True
+        if self._places and self._taking > 2 * self.PAUSE:
+            self._clock.callLater(self.PAUSE, at_turn_end, self._clock, self._pump)
+        else:
             at_turn_end(self._clock, self._pump)
 
     def _gather_later(self, within: float) -> None:
@@ -235,8 +245,10 @@ class Link:
         exchange = bounded(exchanging, max(self._patience, longest), self._clock, self.SLOW, place.leave)
         self._exchanges.add(exchange)
         self._asking += bool(calls)
+        since = self._clock.seconds()
 
         def ended(result: Failure | None) -> None:
+            self._taking += (self._clock.seconds() - since - self._taking) / 8
             self._exchanges.discard(exchange)
             self._asking -= bool(calls)
             self._ended(calls, result)

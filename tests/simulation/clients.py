@@ -34,6 +34,7 @@ from pygmy.messages.operations import (
     NewBook,
     NoSuchBook,
     Operation,
+    Ordered,
     Outcome,
     RemoveBook,
     Result,
@@ -155,7 +156,7 @@ class Clients:
     def crowd(self) -> None:
         """Some buy at one moment at one server, so that they go together from there on."""
         random = self.world.random
-        node = self._choose(OrderProcess) if self.sim.cluster.orders else None
+        node = self._choose(random.choice([OrderProcess, FrontEndProcess])) if self.sim.cluster.orders else None
         for _ in range(random.choice([2, 3, 5])):
             self.write(self._task(Sell((Line(self._item(), random.choice([1, 1, 2, 1000])),))), node)
 
@@ -210,17 +211,18 @@ class Clients:
         operation = task.operation
         assert operation is not None
         self.world.say(f"{task.client} asks {node.name}: {task.op_id} {operation}")
-        body: Any = Execute((Keyed(task.op_id, operation),))
-        if self.sim.cluster.orders and isinstance(operation, Sell):
-            body = Buy((Keyed(task.op_id, operation),))
+        keyed: Any = Keyed(task.op_id, operation)
+        buy = bool(self.sim.cluster.orders) and isinstance(operation, Sell)
         answer: Deferred[Any]
-        if isinstance(node, FrontEndProcess):
-            writing = node.server._writing
-            way = writing._order if isinstance(body, Buy) else writing._catalog
-            expected = Bought if isinstance(body, Buy) else Executed
-            answer = Deferred.fromCoroutine(way.forward(Errand((), body, write=True), expected))
+        if isinstance(node, FrontEndProcess) and buy:
+            answer = node.server._writing._checkout.buy("", keyed)
+            answer.addCallback(lambda order: Reply(node.name, Bought((Ordered(order),))))
+        elif isinstance(node, FrontEndProcess):
+            errand = Errand((), Execute((keyed,)), write=True)
+            answer = Deferred.fromCoroutine(node.server._writing._catalog.forward(errand, Executed))
         else:
-            answer = node.answer("", Call(0, "-", body)).addCallback(lambda body: Reply(node.name, body))
+            answer = node.answer("", Call(0, "-", Buy((keyed,)) if buy else Execute((keyed,))))
+            answer.addCallback(lambda body: Reply(node.name, body))
         answer.addCallbacks(self._told_write, self._refused, callbackArgs=(task,), errbackArgs=(task,))
         answer.addErrback(self._unexpected)
 
@@ -228,7 +230,7 @@ class Clients:
         if isinstance(reply.answer, Bought):
             (outcome,) = reply.answer.outcomes
             if isinstance(outcome, Refused):
-                self._refused(Failure(problem_of(outcome)), task, reply.sure)
+                self._refused(Failure(problem_of(outcome)), task)
             else:
                 self._finish(task, outcome, None)
             return
@@ -239,7 +241,7 @@ class Clients:
             # Of a refusal without a record this way is sure, but another try may still be under way elsewhere.
             self._finish(task, result.outcome, None)
 
-    def _refused(self, failure: Failure, task: Task, sure: bool = True) -> None:
+    def _refused(self, failure: Failure, task: Task) -> None:
         problem = failure.value
         if not isinstance(problem, Problem):
             failure.raiseException()
@@ -250,7 +252,7 @@ class Clients:
             self._finish(task, SoldOut(tuple(Short(s["item"], s["count"]) for s in short)), None)
         elif problem.status == 422:
             self._finish(task, Reused(), None)
-        elif problem.status == 404 and task.tries == 1 and sure:
+        elif problem.status == 404 and task.tries == 1:
             items = problem.extra.get("items") or [problem.extra["item"]]
             self._finish(task, NoSuchBook(tuple(items)), None)
         elif problem.status not in (404, 503):

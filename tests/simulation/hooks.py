@@ -29,6 +29,7 @@ from pygmy.replication.register import RegisterMembership
 from pygmy.replication.sessions import Sessions
 from pygmy.replication.viewchange import ViewChange
 from pygmy.replication.writes import Writes
+from pygmy.routes.checkout import Checkout
 from tests.simulation.network import get_json
 from tests.simulation.world import Violation, World
 
@@ -175,8 +176,14 @@ def _order_of(*args: Any) -> Any:
 
 
 def _go(original: Any, self: Buying, asked: Any) -> Any:
-    if len(asked) > 1:
+    if sum(len(one.sales) for one in asked) > 1:
         watch.count("buys went together")
+    return original(self, asked)
+
+
+def _checked_out(original: Any, self: Checkout, asked: Any) -> Any:
+    if len(asked) > 1:
+        watch.count("buys went together through a front end")
     return original(self, asked)
 
 
@@ -254,6 +261,7 @@ def simulated() -> Iterator[None]:
             (Readmission, "receive", _readmitted),
             (Balancer, "candidates", _candidates),
             (Buying, "_go", _go),
+            (Checkout, "_go", _checked_out),
         ):
             stack.enter_context(around(owner, name, replacement))
         for target, name, value in (
