@@ -485,6 +485,22 @@ def test_an_answer_does_not_wait_long_and_what_is_owed_then_goes_by_itself():
     assert (a.requests, b.requests) == (1, 1)
 
 
+def test_an_answer_that_waits_in_vain_does_not_have_later_ones_come_late():
+    a, b = two_nodes()
+    owing(b)
+    a.links.tell(["b"], Invalidated(1))  # to which there will be no reply
+    advance(a, b, 0)
+    for number in range(2, 8):
+        advance(a, b, 0.02)
+        a.links.tell(["b"], Invalidated(number))
+        advance(a, b, Link.PAUSE)
+        b.links.reply("a", Invalidated(number))
+        advance(a, b, 0)
+    assert [message for _, message in a.received] == [Invalidated(number) for number in range(2, 8)]
+    assert a.links["b"]._places == 0
+    assert b.requests == 7
+
+
 def test_an_answer_waits_for_what_is_owed_to_its_own_node_only():
     a, b = two_nodes()
     b.links.owe("c")

@@ -1,6 +1,5 @@
 """All links of a node."""
 
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
@@ -22,7 +21,7 @@ KEPT_SECONDS = 0.05
 class _Kept:
     """An answer that waits for a message to go with it, not for long."""
 
-    def __init__(self, beats: list[Raw], clock: IReactorTime, line: "deque[_Kept]") -> None:
+    def __init__(self, beats: list[Raw], clock: IReactorTime, line: "list[_Kept]") -> None:
         self.answer: Deferred[list[Raw]] = Deferred()
         self._beats = beats
         self._line = line
@@ -84,7 +83,7 @@ class Links:
         self._heartbeats = lane(heartbeats, 1, 8, 1.0)
         self._close = close
         self._owing = ""
-        self._kept: dict[str, deque[_Kept]] = {}
+        self._kept: dict[str, list[_Kept]] = {}
 
     @classmethod
     def on_reactor(
@@ -132,9 +131,13 @@ class Links:
         self._owing = name
 
     def reply(self, name: str, message: OneWay) -> None:
-        """Tell this node, by an answer that waits for it, if there is one: that saves a request."""
+        """Tell this node, by an answer that waits for it, if there is one: that saves a request.
+
+        The newest: should one wait for what never comes, each reply would else go to the request before its own, and
+        there would always be one out.
+        """
         if kept := self._kept.get(name):
-            kept.popleft().ready(encode(message))
+            kept.pop().ready(encode(message))
         else:
             self.tell((name,), message)
 
@@ -144,7 +147,7 @@ class Links:
         owing, self._owing = self._owing, ""
         if owing != name:
             return beats
-        kept = self._kept.setdefault(name, deque())
+        kept = self._kept.setdefault(name, [])
         kept.append(_Kept(beats, self._clock, kept))
         return kept[-1].answer
 
