@@ -13,10 +13,11 @@ from pygmy.errors import Problem, key_reused, outcome_unknown
 from pygmy.ledger.seam import OrderLedger
 from pygmy.logs import Logger
 from pygmy.messages.internal import AnswerBody, Bought, Buy, Execute, Executed, Keyed, Refused
-from pygmy.messages.operations import Order, Ordered, RecordOrder, Result, Reused, Sell, Sold
+from pygmy.messages.operations import Order, Ordered, RecordOrder, Result, Sell, Sold
 from pygmy.peers import refusal_of
 from pygmy.reactors import Turn
 from pygmy.reconciler import order_of
+from pygmy.routes.checkout import TOGETHER
 from pygmy.routes.outcomes import refusal
 
 log = Logger()
@@ -24,7 +25,6 @@ log = Logger()
 # A front end waits 3 s for an answer: what is not settled by then is better said to be unknown in time.
 PATIENCE = Patience(total=2.6, read=1.0, write=1.0)  # with the catalogs
 RECORD_SECONDS = 2.6
-TOGETHER = 256  # sales: as many as the tiers' batches take
 
 Sale = Keyed[Sell]
 
@@ -98,7 +98,7 @@ class Buying:
                 sold[place] = result
                 orders.append((sale.op_id, order_of(result.outcome, result, sale.operation.basket)))
             else:
-                outcomes[place] = _refused(result, reply.sure)
+                outcomes[place] = refusal_of(refusal(result, reply.sure))
         for (place, result), recorded in zip(sold.items(), await self._record(orders), strict=True):
             outcomes[place] = _ordered(sales[place], result, recorded)
         return outcomes
@@ -125,16 +125,9 @@ def _as_before(sale: Sale, order: Order) -> Ordered | Refused:
     return Ordered(order)
 
 
-def _refused(result: Result, sure: bool) -> Refused:
-    """What was not sold. A refusal without a record settles nothing while an earlier try may still be under way."""
-    if not sure and not result.seq and not isinstance(result.outcome, Reused):
-        return refusal_of(outcome_unknown("A catalog server did not answer in time."))
-    return refusal_of(refusal(result.outcome) or Problem(500, "Internal error", "The log's answer does not fit."))
-
-
 def _ordered(sale: Sale, sold: Result, recorded: Result) -> Ordered | Refused:
     if not isinstance(recorded.outcome, Ordered):
-        return _refused(recorded, sure=True)
+        return refusal_of(refusal(recorded))
     _tell(recorded.outcome.order, sold, recorded, sale.request_id)
     return recorded.outcome
 

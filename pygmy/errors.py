@@ -32,18 +32,6 @@ class Problem(Exception):
         self.headers = headers or {}
         self.extra = extra
 
-    def copy(self) -> "Problem":
-        """The same for somebody else, who may be told more in its headers."""
-        return Problem(
-            self.status,
-            self.title,
-            self.detail,
-            retry_after=self.retry_after,
-            outcome_unknown=self.outcome_unknown,
-            headers=dict(self.headers),
-            **self.extra,
-        )
-
 
 def bad_request(detail: str, **extra: Any) -> Problem:
     """400: the request cannot be understood; `detail` says what was expected."""

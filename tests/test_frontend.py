@@ -490,6 +490,20 @@ def test_a_buy_of_unknown_outcome_names_its_key(shop: Shop) -> None:
     assert op_ids_bought(shop) == {op_id}
 
 
+@pytest.mark.parametrize("unknown", [True, False])
+def test_buys_that_fail_together_are_each_told_their_own_key(shop: Shop, unknown: bool) -> None:
+    shop.all_answer(Buy, silence if unknown else refuse(no_such_book((1,))))
+    asked = [
+        Asked(shop.client.post(f"http://front.example/books/{key}", headers={"Idempotency-Key": f"k{key}"}))
+        for key in (1, 2)
+    ]
+    shop.settle()
+    shop.advance(5.1)
+    assert [one.header("Idempotency-Key") for one in asked] == ["k1", "k2"]
+    assert [one.json.get("idempotency_key") for one in asked] == (["k1", "k2"] if unknown else [None, None])
+    assert [f"k{key}" in one.json["detail"] for key, one in zip((1, 2), asked, strict=True)] == [unknown] * 2
+
+
 def test_a_buy_that_was_surely_not_accepted_anywhere_is_a_plain_503(shop: Shop) -> None:
     shop.backs["order-0"].up = False
     shop.backs["order-1"].answers[Buy] = refuse(Problem(503, "Unavailable", "In SYNC."))

@@ -14,7 +14,7 @@ from pygmy.messages.operations import Order, Sell
 from pygmy.peers import problem_of
 from pygmy.reactors import Turn
 
-TOGETHER = 256  # as many as an order server sells at once
+TOGETHER = 256  # buys: as many as the tiers' batches take
 
 
 class _Asked(Struct):
@@ -33,7 +33,7 @@ class Checkout:
         self._turn = Turn(clock, self._begin)
 
     def buy(self, what: str, sale: Keyed[Sell]) -> Deferred[Order]:
-        """Its order, or the Problem of whoever sent it."""
+        """Its order; fails with the Problem that its buyer is to be told."""
         order: Deferred[Order] = Deferred()
         self._turn.add(_Asked(what, sale, order))
         return order

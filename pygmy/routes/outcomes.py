@@ -1,11 +1,17 @@
 """What came of an operation, as the error that its asker is shown."""
 
-from pygmy.errors import Problem, key_reused, no_such_book
-from pygmy.messages.operations import NoSuchBook, Outcome, OutOfRange, Reused, SoldOut
+from pygmy.errors import Problem, key_reused, no_such_book, outcome_unknown
+from pygmy.messages.operations import NoSuchBook, OutOfRange, Result, Reused, SoldOut
 
 
-def refusal(outcome: Outcome) -> Problem | None:
-    """The Problem of a refused operation; None of one that took effect."""
+def refusal(result: Result, sure: bool = True) -> Problem:
+    """The Problem of a refused operation. Not `sure`: an earlier try may still be under way.
+
+    Then a refusal without a record settles nothing.
+    """
+    outcome = result.outcome
+    if not sure and not result.seq and not isinstance(outcome, Reused):
+        return outcome_unknown("an earlier try went unanswered")
     if isinstance(outcome, NoSuchBook):
         return no_such_book(outcome.items)
     if isinstance(outcome, Reused):
@@ -14,7 +20,7 @@ def refusal(outcome: Outcome) -> Problem | None:
         return out_of_range(outcome)
     if isinstance(outcome, SoldOut):
         return out_of_stock(outcome)
-    return None
+    return Problem(500, "Internal error", "The log's answer does not fit.")
 
 
 def out_of_range(outcome: OutOfRange) -> Problem:

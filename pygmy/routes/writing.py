@@ -10,9 +10,9 @@ from twisted.web.iweb import IRequest
 
 from pygmy.balancing.forwarding import Errand, Forwards, line_of
 from pygmy.caching.lookups import next_link
-from pygmy.errors import Problem, outcome_unknown
+from pygmy.errors import Problem
 from pygmy.messages.internal import Execute, Executed, Keyed, Orders, OrdersPage
-from pygmy.messages.operations import Line, Operation, Order, RemoveBook, Removed, Reused, Sell, Shelved
+from pygmy.messages.operations import Line, Operation, Order, RemoveBook, Removed, Sell, Shelved
 from pygmy.routes.checkout import Checkout
 from pygmy.routes.outcomes import refusal
 from pygmy.web.contract import (
@@ -36,7 +36,6 @@ from pygmy.web.queries import query
 from pygmy.web.requests import idempotency_key, positive, read_json, request_id, write_bytes, write_json
 
 AnswerT = TypeVar("AnswerT")
-KEY = "Idempotency-Key"
 WRITE_ERRORS = (400, 404, 409, 413, 415, 422, 503)
 
 
@@ -79,8 +78,7 @@ class Writing:
         order = self._checkout.buy(line_of(request), Keyed(op_id(key), sell, request_id(request)))
 
         def ordered(order: Order) -> bytes:
-            headers = {KEY: key, "Location": f"/orders/{order.order_id}"}
-            return write_json(request, 200, order_body(order), headers)
+            return write_json(request, 200, order_body(order), {"Location": f"/orders/{order.order_id}"})
 
         return order.addCallbacks(ordered, _named, errbackArgs=(key,))
 
@@ -109,7 +107,7 @@ class Writing:
         operation = read_json(request, NewBookBody).operation()
         key = _key(request)
         book = (await self._executed(request, operation, key, Shelved)).book
-        headers = {KEY: key, "Location": f"/books/{book.item}", "ETag": etag(book)}
+        headers = {"Location": f"/books/{book.item}", "ETag": etag(book)}
         return write_json(request, 201, book_body(book), headers)
 
     async def change(self, request: IRequest, item: str) -> bytes:
@@ -118,14 +116,14 @@ class Writing:
         operation = read_json(request, ChangeBody).operation(number)
         key = _key(request)
         book = (await self._executed(request, operation, key, Shelved)).book
-        return write_json(request, 200, book_body(book), {KEY: key, "ETag": etag(book)})
+        return write_json(request, 200, book_body(book), {"ETag": etag(book)})
 
     async def remove(self, request: IRequest, item: str) -> bytes:
         """DELETE /books/{item}."""
         operation = RemoveBook(positive(item, "book id"))
         key = _key(request)
         await self._executed(request, operation, key, Removed)
-        return write_bytes(request, 204, b"", {KEY: key})
+        return write_bytes(request, 204, b"")
 
     async def _executed(self, request: IRequest, operation: Operation, key: str, expected: type[AnswerT]) -> AnswerT:
         execute = Execute((Keyed(op_id(key), operation, request_id(request)),))
@@ -137,12 +135,7 @@ class Writing:
         (result,) = reply.answer.results
         if isinstance(result.outcome, expected):
             return result.outcome
-        # A refusal without a record settles nothing while an earlier try may still be under way.
-        if not reply.sure and not result.seq and not isinstance(result.outcome, Reused):
-            raise naming(key, outcome_unknown("an earlier try went unanswered"))
-        raise naming(
-            key, refusal(result.outcome) or Problem(500, "Internal error", "The catalog's answer does not fit.")
-        )
+        raise naming(key, refusal(result, reply.sure))
 
     def routes(self) -> tuple[Route, ...]:
         """The rows of the front end's route table."""
@@ -231,8 +224,10 @@ class Writing:
 
 
 def _key(request: IRequest) -> str:
-    """The client's key, or a new one: made before the first try, so that every try carries it."""
-    return idempotency_key(request) or uuid7()
+    """The client's key, or a new one: made before the first try, so that every try and every answer has it."""
+    key = idempotency_key(request) or uuid7()
+    request.setHeader(b"Idempotency-Key", key.encode("ascii"))
+    return key
 
 
 def _named(failure: Failure, key: str) -> bytes:
@@ -243,12 +238,9 @@ def _named(failure: Failure, key: str) -> bytes:
 
 
 def naming(key: str, problem: Problem) -> Problem:
-    """The error as it is told to whoever wrote under this key: it names the key, under which a retry is safe."""
-    if problem.outcome_unknown:
-        why = problem.detail.rstrip(".")
-        detail = f"It is not known whether this took effect ({why}). Retry with Idempotency-Key: {key}"
-        problem = Problem(503, problem.title, detail, retry_after=1, outcome_unknown=True, idempotency_key=key)
-    else:
-        problem = problem.copy()  # others may be told the same
-    problem.headers[KEY] = key
-    return problem
+    """The error as it is told to whoever wrote under this key: one of unknown outcome says how to retry safely."""
+    if not problem.outcome_unknown:
+        return problem
+    why = problem.detail.rstrip(".")
+    detail = f"It is not known whether this took effect ({why}). Retry with Idempotency-Key: {key}"
+    return Problem(503, problem.title, detail, retry_after=1, outcome_unknown=True, idempotency_key=key)
