@@ -14,7 +14,7 @@ from pygmy.ledger.seam import OrderLedger
 from pygmy.logs import Logger
 from pygmy.messages.internal import AnswerBody, Bought, Buy, Execute, Executed, Keyed, Refused
 from pygmy.messages.operations import Order, Ordered, RecordOrder, Result, Sell, Sold
-from pygmy.peers import refusal_of
+from pygmy.peers import as_refused
 from pygmy.reactors import Turn
 from pygmy.reconciler import order_of
 from pygmy.routes.checkout import TOGETHER
@@ -98,7 +98,7 @@ class Buying:
                 sold[place] = result
                 orders.append((sale.op_id, order_of(result.outcome, result, sale.operation.basket)))
             else:
-                outcomes[place] = refusal_of(refusal(result, reply.sure))
+                outcomes[place] = as_refused(refusal(result, reply.sure))
         for (place, result), recorded in zip(sold.items(), await self._record(orders), strict=True):
             outcomes[place] = _ordered(sales[place], result, recorded)
         return outcomes
@@ -121,13 +121,13 @@ def _as_before(sale: Sale, order: Order) -> Ordered | Refused:
     sell = sale.operation
     asked = [(line.item, line.quantity) for line in sell.lines]
     if asked != [(line.item, line.quantity) for line in order.lines] or sell.basket != order.basket:
-        return refusal_of(key_reused())
+        return as_refused(key_reused())
     return Ordered(order)
 
 
 def _ordered(sale: Sale, sold: Result, recorded: Result) -> Ordered | Refused:
     if not isinstance(recorded.outcome, Ordered):
-        return refusal_of(refusal(recorded))
+        return as_refused(refusal(recorded))
     _tell(recorded.outcome.order, sold, recorded, sale.request_id)
     return recorded.outcome
 

@@ -10,7 +10,7 @@ from pygmy.balancing.forwarding import Errand, Reply
 from pygmy.errors import Problem, bad_request, key_reused, no_such_book, outcome_unknown, unavailable
 from pygmy.messages.internal import Bought, Buy, Keyed, Refused
 from pygmy.messages.operations import Line, Order, Ordered, OrderLine, Sell
-from pygmy.peers import refusal_of
+from pygmy.peers import as_refused
 from pygmy.routes.checkout import Checkout
 from pygmy.routes.writing import naming
 
@@ -75,7 +75,7 @@ def test_hundreds_go_in_parts_that_an_order_server_sells_at_once(till: Till) -> 
 
 
 def test_each_is_refused_for_itself(till: Till) -> None:
-    till.outcome = lambda sale: refusal_of(SOLD_OUT) if sale.op_id == "c:2" else ordered(sale)
+    till.outcome = lambda sale: as_refused(SOLD_OUT) if sale.op_id == "c:2" else ordered(sale)
     first, second, third = till.buy(1, 2, 3)
     assert (first.order_id, third.order_id) == (1, 3)
     assert (second.status, second.extra) == (409, {"item": 1, "count": 0})
@@ -95,7 +95,7 @@ def test_each_is_refused_for_itself(till: Till) -> None:
 def test_only_what_is_settled_is_a_refusal_while_an_earlier_try_may_be_under_way(
     till: Till, problem: Problem, status: int
 ) -> None:
-    till.outcome = lambda sale: refusal_of(problem)
+    till.outcome = lambda sale: as_refused(problem)
     assert till.buy(1)[0].status == problem.status
     till.sure = False
     (told,) = till.buy(1)

@@ -39,7 +39,7 @@ from pygmy.messages.operations import (
     Sell,
     Shelved,
 )
-from pygmy.peers import http_client, refusal_of
+from pygmy.peers import as_refused, http_client
 from pygmy.routes.shortcut import asked_for
 from pygmy.routes.writing import Writing
 from pygmy.web.app import make_app, root_resource
@@ -375,7 +375,7 @@ def test_the_key_that_a_buy_without_one_returns_names_the_same_operation(shop: S
 
 def test_buys_of_one_turn_go_together_and_each_is_mentioned_and_counted(shop: Shop) -> None:
     def answer(body: Buy) -> Bought:
-        return Bought((refusal_of(SOLD_OUT), *bought(body, 79).outcomes[1:]))
+        return Bought((as_refused(SOLD_OUT), *bought(body, 79).outcomes[1:]))
 
     shop.all_answer(Buy, answer)
     asked = [

@@ -4,7 +4,7 @@ from pygmy.peers.agent import NodeAgent
 from pygmy.peers.client import AsciiUrl, LinkDown, get_json, http_client
 from pygmy.peers.link import Link, encode
 from pygmy.peers.links import Links
-from pygmy.peers.refusals import problem_of, refusal_of
+from pygmy.peers.refused import as_refused, problem_of
 
 __all__ = [
     "AsciiUrl",
@@ -12,9 +12,9 @@ __all__ = [
     "LinkDown",
     "Links",
     "NodeAgent",
+    "as_refused",
     "encode",
     "get_json",
     "http_client",
     "problem_of",
-    "refusal_of",
 ]

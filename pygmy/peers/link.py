@@ -21,7 +21,7 @@ from pygmy.errors import overloaded
 from pygmy.logs import Logger
 from pygmy.messages.internal import Answer, AnswerBody, Call, CallBody, OneWay, OutgoingEnvelope, Refused
 from pygmy.peers.client import AsciiUrl, LinkDown, bounded, link_down, read_body
-from pygmy.peers.refusals import problem_of
+from pygmy.peers.refused import problem_of
 from pygmy.reactors import at_turn_end
 from pygmy.seldom import Seldom
 

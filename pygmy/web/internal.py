@@ -20,7 +20,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 from pygmy.errors import Problem, bad_request
 from pygmy.logs import Logger
 from pygmy.messages.internal import AnswerBody, Call, Envelope, OneWay, Refused
-from pygmy.peers import refusal_of
+from pygmy.peers import as_refused
 from pygmy.tls.refusals import Refusals
 from pygmy.web.auth import Secrets, Unproven
 from pygmy.web.hosts import is_host
@@ -199,6 +199,6 @@ def refused(failure: Failure, call: Call) -> Refused:
     """How a call's failure travels. What nobody expected may have had effects: its outcome is unknown."""
     error = failure.value
     if isinstance(error, Problem):
-        return refusal_of(error)
+        return as_refused(error)
     log.failure("a call failed", failure, rid=call.request_id)
     return Refused(500, "Internal error", "A server behind this one failed.", outcome_unknown=True)

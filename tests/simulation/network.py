@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 
 from pygmy.errors import Problem
 from pygmy.messages.internal import Answer, AnswerBody, Call, CallBody, OneWay, Refused
-from pygmy.peers import LinkDown, encode, problem_of, refusal_of
+from pygmy.peers import LinkDown, as_refused, encode, problem_of
 from tests.simulation.world import World
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ def refused(failure: Failure, world: World) -> Refused:
     if not isinstance(error, Problem):
         world.violate(f"a call failed: {failure.getTraceback()}")
         return Refused(500, "Internal error", "", outcome_unknown=True)
-    return refusal_of(error)
+    return as_refused(error)
 
 
 class Client:

@@ -6,7 +6,7 @@ from pygmy.messages.internal import Refused
 _PROBLEM_FIELDS = frozenset({"status", "title", "detail", "retry_after", "outcome_unknown", "headers", "self"})
 
 
-def refusal_of(problem: Problem) -> Refused:
+def as_refused(problem: Problem) -> Refused:
     """The error as an answer, without its headers."""
     return Refused(
         problem.status, problem.title, problem.detail, problem.extra, problem.retry_after, problem.outcome_unknown
