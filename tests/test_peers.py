@@ -684,13 +684,21 @@ class Half(Protocol):
     """A server that answers with these bytes and hangs."""
 
     answer = b""
-    lost = None
 
     def dataReceived(self, data):
         self.transport.write(self.answer)
+        if not self.factory.asked.called:
+            self.factory.asked.callback(None)
 
     def connectionLost(self, reason):
         self.factory.lost.callback(None)
+
+
+def half(answer):
+    Half.answer = answer
+    factory = Factory.forProtocol(Half)
+    factory.asked, factory.lost = Deferred(), Deferred()
+    return factory
 
 
 @pytest.mark.parametrize(
@@ -699,9 +707,7 @@ class Half(Protocol):
 )
 @pytest_twisted.ensureDeferred
 async def test_a_server_that_answers_garbage_is_down_and_its_connection_closed(net, answer, reason):
-    factory = Factory.forProtocol(Half)
-    factory.lost = Deferred()
-    Half.answer = answer
+    factory = half(answer)
     port = await TCP4ServerEndpoint(net, 0, interface="127.0.0.1").listen(factory)
     links = Links.on_reactor({"a": f"http://127.0.0.1:{port.getHost().port}"}, "me", SECRETS.cluster, net)
     down = await links.call("a", ASK, "r", 5.0).addErrback(lambda failure: failure.value)
@@ -713,13 +719,12 @@ async def test_a_server_that_answers_garbage_is_down_and_its_connection_closed(n
 
 @pytest_twisted.ensureDeferred
 async def test_a_body_that_never_ends_is_closed_when_its_time_is_over(net):
-    factory = Factory.forProtocol(Half)
-    factory.lost = Deferred()
-    Half.answer = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n"
+    factory = half(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n")
     port = await TCP4ServerEndpoint(net, 0, interface="127.0.0.1").listen(factory)
     links = Links.on_reactor({"a": f"http://127.0.0.1:{port.getHost().port}"}, "me", SECRETS.cluster, net)
     down = await links.call("a", ASK, "r", 0.05).addErrback(lambda failure: failure.value)
     assert (down.reason, down.sent) == ("timeout", True)
+    await factory.asked  # on a busy machine the call has expired before there is a connection to be closed
     await links.close()
     await factory.lost
     await port.stopListening()
