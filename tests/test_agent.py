@@ -1,5 +1,6 @@
 """The agent for nodes: answers of any cut, connections that are used again, and what it makes of odd ones."""
 
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionDone
+from twisted.internet.error import ConnectingCancelledError, ConnectionDone, ConnectionRefusedError
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
@@ -20,6 +21,22 @@ URL = b"http://127.0.0.1:5000/internal"
 NO_CONTENT = b"HTTP/1.1 204 No Content\r\n\r\n"
 LENGTH = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX: y\r\n\r\nhello"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n"
+
+
+class Told:
+    """A reader that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.heard: list[Any] = []
+
+    def begun(self, head: Any) -> None:
+        self.heard.append(head.code)
+
+    def received(self, data: bytes) -> None:
+        self.heard.append(data)
+
+    def ended(self, reason: Failure | None) -> None:
+        self.heard.append(reason if reason is None else type(reason.value))
 
 
 class World:
@@ -38,6 +55,11 @@ class World:
         asking.addBoth(got.append)
         self.connect()
         return asking, got
+
+    def exchange(self) -> tuple[Callable[[], None], list[Any]]:
+        """As a link asks: what it is told."""
+        told = Told()
+        return self.agent.exchange(URL, Headers({b"A": [b"1"]}), b"{}", told), told.heard
 
     async def _read(self, response: Any) -> tuple[int, bytes]:
         parts: list[bytes] = []
@@ -83,6 +105,10 @@ def test_an_answer_of_any_cut_is_read_and_its_connection_used_again(
         _, got = world.ask()
         world.hear(*(data[a:b] for a, b in pairwise(places)))
         assert got == [expected]
+        _, told = world.exchange()
+        world.hear(*(data[a:b] for a, b in pairwise(places)))
+        code, *parts, end = told
+        assert ((code, b"".join(parts)), end) == (expected, None)
     assert len(world.connections) == 1
 
 
@@ -185,3 +211,60 @@ def test_closing_closes_what_is_idle_and_later_what_was_busy() -> None:
     assert closing.called
     world.hear(NO_CONTENT, on=1)
     assert world.connections[1][1].disconnecting
+
+
+def test_an_exchange_given_up_before_it_is_connected_is_never_sent() -> None:
+    world = World()
+    give_up, told = world.exchange()
+    give_up()
+    assert told == [ConnectingCancelledError]
+    assert world.reactor.connectors[0].stoppedConnecting
+
+
+@pytest.mark.parametrize("heard", [b"", b"HTTP/1.1 200", CHUNKED[:-12]])
+def test_an_exchange_given_up_once_it_is_sent_closes_and_hears_nothing_more(heard: bytes) -> None:
+    world = World()
+    give_up, told = world.exchange()
+    world.connect()
+    world.hear(heard)
+    before = list(told)
+    give_up()
+    world.hear(CHUNKED[len(heard) :])
+    world.lose()
+    assert told == before
+    assert world.connections[0][1].disconnecting
+
+
+@pytest.mark.parametrize("answer", [LENGTH, CHUNKED])
+@pytest.mark.parametrize("when", ["begun", "received"])
+def test_who_gives_up_while_being_told_hears_nothing_more(answer: bytes, when: str) -> None:
+    world, reader = World(), Told()
+    tell = getattr(reader, when)
+    setattr(reader, when, lambda what: (tell(what), give_up()))
+    give_up = world.agent.exchange(URL, Headers(), b"{}", reader)
+    world.connect()
+    world.hear(answer)
+    part = b"hello" if answer == LENGTH else b"he"
+    assert reader.heard == ([200] if when == "begun" else [200, part])
+    assert world.connections[0][1].disconnecting
+
+
+def test_giving_up_what_has_ended_leaves_the_next_alone() -> None:
+    world = World()
+    give_up, told = world.exchange()
+    world.connect()
+    world.hear(NO_CONTENT)
+    _, next_told = world.exchange()
+    give_up()
+    world.hear(LENGTH)
+    assert (told, next_told) == ([204, None], [200, b"hello", None])
+    assert len(world.connections) == 1
+
+
+def test_who_cannot_be_reached_is_told_so() -> None:
+    world = World()
+    _, told = world.exchange()
+    (_, _, factory, *_) = world.reactor.tcpClients[0]
+    factory.clientConnectionFailed(None, Failure(ConnectionRefusedError()))
+    world.reactor.advance(0.3)  # there is no other address to try
+    assert told == [ConnectionRefusedError]

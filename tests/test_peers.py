@@ -1,5 +1,7 @@
 """Links: what gathers goes as one, answers come one by one, failures say whether anything was delivered."""
 
+from unittest.mock import Mock
+
 import msgspec
 import pytest
 import pytest_twisted
@@ -7,10 +9,12 @@ from msgspec import Raw
 from treq.client import HTTPClient
 from treq.testing import RequestTraversalAgent
 from twisted.internet import error
+from twisted.internet.address import IPv6Address
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseNeverReceived
 from twisted.web.http_headers import Headers
@@ -20,7 +24,7 @@ from zope.interface import implementer
 
 from pygmy.errors import Problem
 from pygmy.messages.internal import Invalidated, List, Listed
-from pygmy.peers import Link, LinkDown, Links, encode, get_json, http_client
+from pygmy.peers import Link, LinkDown, Links, NodeAgent, encode, get_json, http_client
 from pygmy.peers.agent import _Collector
 from pygmy.peers.client import AsciiUrl, ImmediateBody
 from pygmy.web.auth import Secrets
@@ -288,27 +292,23 @@ class Asked(FakeAgent):
         return super().request(method, uri, headers, bodyProducer)
 
 
-def test_what_nodes_send_each_other_is_what_treq_would_send():
+def test_links_send_what_treq_would_send():
     url, headers = AsciiUrl.from_text("http://[::1]:81/internal?x=%20"), Headers({b"X": [b"1", b"2"]})
-    seen = []
-    for kind in (http_client, lambda agent: HTTPClient(agent, data_to_body_producer=ImmediateBody)):
-        agent = Asked(Deferred(), Deferred())
-        for options in ({"headers": headers, "data": b"body"}, {}):
-            kind(agent).post(url, unbuffered=True, allow_redirects=False, **options)
-            agent.asked[2].pop(b"Accept-Encoding", None)  # treq is ready for compressed answers
-            seen.append(agent.asked)
-    assert seen[0] == (b"POST", b"http://[::1]:81/internal?x=%20", {b"X": [b"1", b"2"]}, b"body")
-    assert seen[:2] == seen[2:]
-
-
-@pytest.mark.parametrize(
-    "options", [{}, {"unbuffered": True}, {"unbuffered": True, "allow_redirects": False, "params": {"a": "b"}}]
-)
-def test_what_nodes_do_not_ask_for_is_left_to_treq(options):
-    agent = Asked(Deferred())
-    http_client(agent).get(AsciiUrl.from_text("http://a:81/x"), **options)
-    assert agent.asked[2][b"Accept-Encoding"] == [b"gzip"]
-    assert agent.asked[1] == (b"http://a:81/x?a=b" if "params" in options else b"http://a:81/x")
+    agent, reader = Asked(Deferred(), Deferred()), Mock()
+    http_client(agent).exchange(url, headers, b"body", reader)
+    by_treq = agent.asked
+    HTTPClient(agent, data_to_body_producer=ImmediateBody).post(url, headers=headers, data=b"body")
+    assert agent.asked == by_treq
+    del by_treq[2][b"Accept-Encoding"]  # treq is ready for compressed answers
+    assert by_treq == (b"POST", b"http://[::1]:81/internal?x=%20", {b"X": [b"1", b"2"]}, b"body")
+    reactor = MemoryReactorClock()
+    http_client(NodeAgent(reactor, 1)).exchange(url, headers, b"body", reader)
+    (_, port, factory, *_), transport = reactor.tcpClients[0], StringTransport()
+    factory.buildProtocol(IPv6Address("TCP", "::1", 81)).makeConnection(transport)
+    assert port == 81
+    assert transport.value() == (
+        b"POST /internal?x=%20 HTTP/1.1\r\nHost: [::1]:81\r\nX: 1\r\nX: 2\r\nContent-Length: 4\r\n\r\nbody"
+    )
 
 
 def lost():

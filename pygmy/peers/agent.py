@@ -2,17 +2,20 @@
 
 Twisted's own agent does all that browsers may want, and costs several times as much; every step of a buy is such a
 request. This one does what nodes say to each other: bodies written at once, answers whose length is known or which
-are chunked. It works with any HTTP/1.1 server, and everything works with `twisted.web.client.Agent` in its place.
+are chunked. Links are its `Reader`s, without a Deferred on the way; others ask as they would any agent. It works with
+any HTTP/1.1 server, and everything works with `twisted.web.client.Agent` in its place.
 """
 
 from collections import deque
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, cast
+from typing import Protocol as Interface
 
-from twisted.internet.defer import Deferred, gatherResults, succeed
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
-from twisted.internet.interfaces import IConsumer, IProtocol, IStreamClientEndpoint
+from twisted.internet.error import ConnectionAborted
+from twisted.internet.interfaces import IConsumer, IProtocol, IStreamClientEndpoint, ITransport
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import URI, BrowserLikePolicyForHTTPS, ResponseDone
@@ -30,8 +33,25 @@ _LONGEST_HEAD = 32 * 1024
 _HEADS = 256  # heads of answers that are remembered
 
 
+# Ends an exchange, with its connection: nothing more is to be heard of it.
+GiveUp = Callable[[], None]
+
+
 class BadAnswer(Exception):
     """What came is no answer that this agent can read."""
+
+
+class Reader(Interface):
+    """Whoever is told of an answer, as it comes."""
+
+    def begun(self, head: Any) -> None:
+        """Its head is here; `code` is its status."""
+
+    def received(self, data: bytes) -> None:
+        """A part of its body."""
+
+    def ended(self, reason: Failure | None) -> None:
+        """It is complete (None), or nothing more comes, for this reason. The last that is heard of it."""
 
 
 class _Head:
@@ -71,55 +91,6 @@ class _Head:
 _head = lru_cache(maxsize=_HEADS)(_Head)
 
 
-@implementer(IResponse)
-class _Response:
-    """An answer whose body may still be coming; what comes before somebody reads it is kept."""
-
-    version = (b"HTTP", 1, 1)
-    request = None
-    previousResponse: IResponse | None = None
-
-    def __init__(self, head: _Head, transport: Any) -> None:
-        self.code = head.code
-        self.phrase = head.phrase
-        self.headers = head.headers
-        self.length = head.length
-        self._transport = transport
-        self._reader: IProtocol | None = None
-        self._kept: list[bytes] = []
-        self._end: Failure | None = None
-
-    def deliverBody(self, protocol: IProtocol) -> None:
-        """Its `dataReceived` gets the body, part by part; `connectionLost` its end (ResponseDone: all of it)."""
-        self._reader = protocol
-        protocol.makeConnection(self._transport)
-        for data in self._kept:
-            protocol.dataReceived(data)
-        self._kept = []
-        if self._end is not None:
-            protocol.connectionLost(self._end)
-
-    def setPreviousResponse(self, response: IResponse) -> None:
-        """There was a redirect before."""
-        self.previousResponse = response
-
-    def received(self, data: bytes) -> None:
-        """A part of the body."""
-        if self._reader is None:
-            self._kept.append(data)
-        else:
-            self._reader.dataReceived(data)
-
-    def ended(self, reason: Failure) -> None:
-        """The end of the body."""
-        self._end = reason
-        if self._reader is not None:
-            self._reader.connectionLost(reason)
-
-
-_DONE = Failure(ResponseDone())
-
-
 class _Connection(Protocol):
     """One connection, with one request under way at most; `idle(self)` is called whenever it can take another."""
 
@@ -129,24 +100,23 @@ class _Connection(Protocol):
         self._idle = idle
         self._lost = lost
         self._buffer = b""
-        self._asked: Deferred[IResponse] | None = None  # waits for the head of an answer
-        self._response: _Response | None = None  # its body is coming
+        self._reader: Reader | None = None
+        self._head: _Head | None = None  # of the answer whose body is coming
         self._missing = 0
         self._chunks: _ChunkedTransferDecoder | None = None
-        self._keeps = True
         self._closed: Deferred[None] | None = None
         self.since = 0.0  # when it became idle
 
-    def ask(self, data: bytes) -> Deferred[IResponse]:
-        """Send a whole request; fires with the answer once its head is here."""
-        asked: Deferred[IResponse] = Deferred(lambda _: self._abandon())
-        self._asked = asked
+    def ask(self, data: bytes, reader: Reader) -> None:
+        """Send a whole request, whose answer this reader is told of."""
+        self._reader = reader
         send(self.transport, data)
-        return asked
 
-    def _abandon(self) -> None:
-        self._asked = None
-        self.transport.abortConnection()
+    def give_up(self, reader: Reader) -> None:
+        """As `GiveUp`."""
+        if self._reader is reader:
+            self._reader = None
+            self.transport.abortConnection()
 
     def close(self) -> Deferred[None]:
         """Close it, idle as it is; fires once it is closed."""
@@ -156,19 +126,20 @@ class _Connection(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes of answers, of any cut."""
+        reader = self._reader
         try:
-            if self._asked is not None:
-                self._read_head(self._buffer + data if self._buffer else data)
-            elif self._response is not None:
-                self._read_body(data)
-            else:
+            if reader is None:
                 raise BadAnswer("an answer that nobody has asked for")
+            if self._head is None:
+                self._read_head(reader, self._buffer + data if self._buffer else data)
+            else:
+                self._read_body(reader, data)
         except BadAnswer:
             self._break(Failure())
         except Exception as error:  # a chunk that is none, a header's name that is none
             self._break(Failure(BadAnswer(str(error))))
 
-    def _read_head(self, data: bytes) -> None:
+    def _read_head(self, reader: Reader, data: bytes) -> None:
         end = data.find(b"\r\n\r\n")
         if end < 0:
             if len(data) > _LONGEST_HEAD:
@@ -176,41 +147,43 @@ class _Connection(Protocol):
             self._buffer = data
             return
         self._buffer = b""
-        self._begin(_head(data[:end]), data[end + 4 :])
-
-    def _begin(self, head: _Head, rest: bytes) -> None:
-        asked, self._asked = self._asked, None
-        self._keeps = head.keeps
-        self._response = response = _Response(head, self.transport)
+        self._head = head = _head(data[:end])
         if head.length is None:
-            self._chunks = _ChunkedTransferDecoder(response.received, self._finish)
+            self._chunks = _ChunkedTransferDecoder(self._part, self._finish)
         else:
             self._missing = head.length
-        cast("Deferred[IResponse]", asked).callback(cast(IResponse, response))
-        if self._response is response and (rest or head.length == 0):
-            self._read_body(rest)
+        reader.begun(head)
+        rest = data[end + 4 :]
+        if self._reader is reader and (rest or head.length == 0):
+            self._read_body(reader, rest)
 
-    def _read_body(self, data: bytes) -> None:
+    def _read_body(self, reader: Reader, data: bytes) -> None:
         if self._chunks is not None:
             self._chunks.dataReceived(data)
             return
         self._missing -= len(data)
         if self._missing < 0:
             raise BadAnswer("more than the length that was announced")
-        if data and self._response is not None:
-            self._response.received(data)
+        if data:
+            reader.received(data)
         if not self._missing:
             self._finish(b"")
 
+    def _part(self, data: bytes) -> None:
+        if self._reader is not None:
+            self._reader.received(data)
+
     def _finish(self, rest: bytes) -> None:
         """The answer is complete: the next request first, or the reader might wish for a connection of its own."""
-        response, self._response, self._chunks = self._response, None, None
-        if rest or not self._keeps:
+        reader, self._reader = self._reader, None
+        head, self._head, self._chunks = self._head, None, None
+        if reader is None:
+            return  # given up meanwhile
+        if rest or not (head is not None and head.keeps):
             self.transport.abortConnection()
         else:
             self._idle(self)
-        if response is not None:
-            response.ended(_DONE)
+        reader.ended(None)
 
     def _break(self, reason: Failure) -> None:
         self.transport.abortConnection()
@@ -224,12 +197,9 @@ class _Connection(Protocol):
             self._closed.callback(None)
 
     def _end(self, reason: Failure) -> None:
-        asked, self._asked = self._asked, None
-        response, self._response = self._response, None
-        if asked is not None:
-            asked.errback(reason)
-        if response is not None:
-            response.ended(reason)
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.ended(reason)
 
 
 class _Place:
@@ -254,14 +224,15 @@ class _Place:
             lines.append(b"Content-Length: %d" % len(body))
         return b"\r\n".join([*lines, b"", b""])
 
-    def connection(self) -> "Deferred[_Connection]":
-        """One that takes a request: one that is open, the last used first, or a new one."""
+    def ask(self, data: bytes, reader: Reader) -> GiveUp:
+        """Send a request on a connection that is open, the last used first, or on a new one."""
         while self.connections:
             connection = self.connections.pop()
             if self._agent.seconds() - connection.since < IDLE_SECONDS:
-                return succeed(connection)
+                connection.ask(data, reader)
+                return partial(connection.give_up, reader)
             connection.transport.abortConnection()
-        return cast("Deferred[_Connection]", self._endpoint.connect(self._factory))
+        return _Connecting(cast("Deferred[_Connection]", self._endpoint.connect(self._factory)), data, reader).give_up
 
     def _idle(self, connection: _Connection) -> None:
         if len(self.connections) >= self._agent.width or self._agent.closed:
@@ -273,6 +244,111 @@ class _Place:
     def _lost(self, connection: _Connection) -> None:
         if connection in self.connections:
             self.connections.remove(connection)
+
+
+class _Connecting:
+    """A request whose connection is not there yet."""
+
+    def __init__(self, connecting: "Deferred[_Connection]", data: bytes, reader: Reader) -> None:
+        self._connecting = connecting
+        self._connection: _Connection | None = None
+        self._data = data
+        self._reader = reader
+        connecting.addCallbacks(self._connected, reader.ended)
+
+    def _connected(self, connection: _Connection) -> None:
+        self._connection = connection
+        connection.ask(self._data, self._reader)
+
+    def give_up(self) -> None:
+        """As `GiveUp`, but that it hears that connecting was cancelled."""
+        if self._connection is not None:
+            self._connection.give_up(self._reader)
+        else:
+            self._connecting.cancel()
+
+
+@implementer(IResponse)
+class _Response:
+    """An answer as any agent gives it; what comes before somebody reads it is kept."""
+
+    version = (b"HTTP", 1, 1)
+    request = None
+    previousResponse: IResponse | None = None
+
+    def __init__(self, head: _Head, give_up: GiveUp) -> None:
+        self.code = head.code
+        self.phrase = head.phrase
+        self.headers = head.headers
+        self.length = head.length
+        self._give_up = give_up
+        self._protocol: IProtocol | None = None
+        self._kept: list[bytes] = []
+        self._end: Failure | None = None
+
+    def deliverBody(self, protocol: IProtocol) -> None:
+        """Its `dataReceived` gets the body, part by part; `connectionLost` its end (ResponseDone: all of it)."""
+        self._protocol = protocol
+        protocol.makeConnection(cast(ITransport, self))
+        for data in self._kept:
+            protocol.dataReceived(data)
+        self._kept = []
+        if self._end is not None:
+            protocol.connectionLost(self._end)
+
+    def setPreviousResponse(self, response: IResponse) -> None:
+        """There was a redirect before."""
+        self.previousResponse = response
+
+    def abortConnection(self) -> None:
+        """What the reader of a body may ask of its transport."""
+        self._give_up()
+        self.ended(Failure(ConnectionAborted()))
+
+    loseConnection = abortConnection
+
+    def received(self, data: bytes) -> None:
+        """A part of the body."""
+        if self._protocol is None:
+            self._kept.append(data)
+        else:
+            self._protocol.dataReceived(data)
+
+    def ended(self, reason: Failure) -> None:
+        """The end of the body."""
+        if self._end is None:
+            self._end = reason
+            if self._protocol is not None:
+                self._protocol.connectionLost(reason)
+
+
+class _Answering:
+    """The reader that turns what it is told into what an agent gives."""
+
+    def __init__(self) -> None:
+        self.answer: Deferred[IResponse] = Deferred(lambda _: self.give_up())
+        self.give_up: GiveUp
+        self._response: _Response | None = None
+
+    def begun(self, head: _Head) -> None:
+        """See `Reader`."""
+        self._response = _Response(head, lambda: self.give_up())
+        self.answer.callback(cast(IResponse, self._response))
+
+    def received(self, data: bytes) -> None:
+        """See `Reader`."""
+        if self._response is not None:
+            self._response.received(data)
+
+    def ended(self, reason: Failure | None) -> None:
+        """See `Reader`."""
+        if self._response is not None:
+            self._response.ended(reason or _DONE)
+        else:
+            self.answer.errback(reason)
+
+
+_DONE = Failure(ResponseDone())
 
 
 class _Collector:
@@ -289,9 +365,9 @@ class _Collector:
 class NodeAgent:
     """Keeps up to `width` idle connections a host, and repeats nothing.
 
-    `policy` says whom to believe over TLS, and what to show them (None: whom a browser does). A request whose
-    Deferred is cancelled has its connection closed. Failures are those of connecting, the reason for which the
-    connection was lost, or `BadAnswer`.
+    `policy` says whom to believe over TLS, and what to show them (None: whom a browser does). A request that is
+    given up, or whose Deferred is cancelled, has its connection closed. Failures are those of connecting, the reason
+    for which the connection was lost, or `BadAnswer`.
     """
 
     def __init__(self, reactor: Any, width: int, policy: IPolicyForHTTPS | None = None) -> None:
@@ -310,13 +386,22 @@ class NodeAgent:
         headers: Headers | None = None,
         bodyProducer: IBodyProducer | None = None,
     ) -> "Deferred[IResponse]":
-        """As any agent's; the body has to be produced at once. URLs are remembered: a cluster has few."""
+        """As any agent's; the body has to be produced at once."""
+        answering = _Answering()
+        body = None if bodyProducer is None else _produced(bodyProducer)
+        answering.give_up = self._ask(method, uri, headers, body, answering)
+        return answering.answer
+
+    def exchange(self, uri: bytes, headers: Headers, body: bytes, reader: Reader) -> GiveUp:
+        """POST this body; the reader may be told of the answer, or of there being none, before this returns."""
+        return self._ask(b"POST", uri, headers, body, reader)
+
+    def _ask(self, method: bytes, uri: bytes, headers: Headers | None, body: bytes | None, reader: Reader) -> GiveUp:
+        """URLs are remembered: a cluster has few."""
         place = self._places.get(uri)
         if place is None:
             place = self._places[uri] = _Place(self, uri)
-        body = None if bodyProducer is None else _produced(bodyProducer)
-        data = place.head(method, headers, body) + (body or b"")
-        return place.connection().addCallback(lambda connection: connection.ask(data))
+        return place.ask(place.head(method, headers, body) + (body or b""), reader)
 
     def endpoint(self, uri: URI) -> IStreamClientEndpoint:
         """Where this URL's host listens."""

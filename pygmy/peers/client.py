@@ -1,6 +1,5 @@
 """The treq client of every link: what it keeps open, how it reads, and what its failures mean."""
 
-import math
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
@@ -9,13 +8,15 @@ from hyperlink import EncodedURL
 from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.error import ConnectError, ConnectingCancelledError, ConnectionRefusedError, DNSLookupError
-from twisted.internet.interfaces import IConsumer, IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IConsumer, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
+from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
+from pygmy.peers.agent import GiveUp, NodeAgent, Reader
 from pygmy.tls.ends import trouble_of
 
 T = TypeVar("T")
@@ -81,31 +82,47 @@ class ImmediateBody:
 
 
 class NodeClient(HTTPClient):
-    """treq's client, with a short way for what nodes send each other.
+    """treq's client, and `exchange`: a short way for the requests of links, which every step of a buy is.
 
-    That is bytes to an `AsciiUrl`, without redirects, and an answer that is read part by part. treq looks for cookies
-    even so, copies the headers, and is ready for compressed answers, which takes as long as the rest of the request.
-    All else goes treq's way, on which bodies of bytes are written at once and not through the global Cooperator.
+    Over a `NodeAgent` its reader is told of what comes by the very connection. treq looks for cookies and redirects,
+    copies the headers, is ready for compressed answers, and takes four Deferreds, which is most of what a request
+    costs; over any other agent it is treq's all the same. Bodies of bytes are written at once, not through the
+    global Cooperator.
     """
 
     def __init__(self, agent: IAgent) -> None:
         super().__init__(agent, data_to_body_producer=ImmediateBody)
-        self._node_agent = agent
+        self._short = agent.exchange if isinstance(agent, NodeAgent) else None
 
-    def request(self, method: str, url: Any, **options: Any) -> "Deferred[Any]":
-        """As `treq.request`; on the short way it fires with the answer as the agent gives it."""
-        asked = {name: value for name, value in options.items() if name not in ("headers", "data", "_stacklevel")}
-        if not isinstance(url, AsciiUrl) or asked != _AS_NODES_DO:
-            return super().request(method, url, **options)
-        body = options.get("data")
-        producer = None if body is None else ImmediateBody(body)
-        return self._node_agent.request(method.encode("ascii"), url.ascii, options.get("headers"), producer)
+    def exchange(self, url: AsciiUrl, headers: Headers, body: bytes, reader: Reader) -> GiveUp:
+        """POST this body; the reader may be told of the answer, or of there being none, before this returns."""
+        if self._short is not None:
+            return self._short(url.ascii, headers, body, reader)
+        asking = self.post(url, headers=headers, data=body, unbuffered=True, allow_redirects=False)
+        return _Exchange(cast("Deferred[IResponse]", asking), reader).give_up
 
 
-_AS_NODES_DO = {"unbuffered": True, "allow_redirects": False}
+class _Exchange:
+    """A request of treq's, whose reader is told of what comes."""
+
+    def __init__(self, asking: "Deferred[IResponse]", reader: Reader) -> None:
+        self._under_way: Deferred[Any] = asking
+        self._reader = reader
+        asking.addCallbacks(self._begun, reader.ended)
+
+    def _begun(self, response: IResponse) -> None:
+        body = _Body(self._reader.received)
+        self._under_way = body.done
+        self._reader.begun(response)
+        response.deliverBody(body)
+        body.done.addCallbacks(lambda _: self._reader.ended(None), self._reader.ended)
+
+    def give_up(self) -> None:
+        """As `GiveUp`, but that it hears that it was cancelled."""
+        self._under_way.cancel()
 
 
-def http_client(agent: IAgent) -> HTTPClient:
+def http_client(agent: IAgent) -> NodeClient:
     """The client for all calls to nodes, over this agent."""
     return NodeClient(agent)
 
@@ -188,36 +205,19 @@ def get_json(
             reason = "garbled" if response.code == 200 else f"http-{response.code}"
             raise LinkDown(reason, sent=True) from None
 
-    return bounded(Deferred.fromCoroutine(ask()), timeout, clock)
+    return _bounded(Deferred.fromCoroutine(ask()), timeout, clock)
 
 
-def bounded(
-    exchange: "Deferred[T]",
-    timeout: float,
-    clock: IReactorTime,
-    slow: float = math.inf,
-    slowly: Callable[[], None] = lambda: None,
-) -> "Deferred[T]":
-    """Within `timeout` seconds, failing with LinkDown only (or CancelledError, when the caller cancels).
-
-    `slowly()` is called if it takes more than `slow` seconds. There is one timer, since most exchanges need none.
-    """
+def _bounded(exchange: "Deferred[T]", timeout: float, clock: IReactorTime) -> "Deferred[T]":
+    """Within `timeout` seconds, failing with LinkDown only (or CancelledError, when the caller cancels)."""
     expired = False
-
-    timer: IDelayedCall
 
     def expire() -> None:
         nonlocal expired
         expired = True
         exchange.cancel()
 
-    def go_on() -> None:
-        nonlocal timer
-        timer = clock.callLater(max(0.0, deadline - clock.seconds()), expire)
-        slowly()
-
-    deadline = clock.seconds() + timeout
-    timer = clock.callLater(timeout, expire) if slow >= timeout else clock.callLater(slow, go_on)
+    timer = clock.callLater(timeout, expire)
 
     def ended(result: T | Failure) -> T | Failure:
         if timer.active():

@@ -6,21 +6,21 @@ one delays no other.
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
+from typing import Any, cast
 
 import msgspec
 from msgspec import Raw
-from treq.client import HTTPClient
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IResponse
 
 from pygmy.errors import overloaded
 from pygmy.logs import Logger
 from pygmy.messages.internal import Answer, AnswerBody, Call, CallBody, OneWay, OutgoingEnvelope, Refused
-from pygmy.peers.client import AsciiUrl, LinkDown, bounded, link_down, read_body
+from pygmy.peers.agent import GiveUp
+from pygmy.peers.client import AsciiUrl, LinkDown, NodeClient, link_down
 from pygmy.peers.refused import problem_of
 from pygmy.reactors import at_turn_end
 from pygmy.seldom import Seldom
@@ -73,7 +73,7 @@ class Link:
         url: str,
         sender: str,
         secret: str,
-        client: HTTPClient,
+        client: NodeClient,
         clock: IReactorTime,
         *,
         width: int = 2,
@@ -82,7 +82,7 @@ class Link:
         name: str = "",
         arrived: Callable[[OneWay], None] = lambda message: None,
     ) -> None:
-        self._url = AsciiUrl.from_text(f"{url}/internal")
+        self._url = cast(AsciiUrl, AsciiUrl.from_text(f"{url}/internal"))
         self._whom = f"{name} at {url}" if name else url
         self._sender = sender
         self._client = client
@@ -98,7 +98,7 @@ class Link:
         self._messages: deque[Raw] = deque()
         self._unsent: dict[int, _Waiting] = {}
         self._calls: dict[int, _Waiting] = {}  # all that have no answer yet, by id
-        self._exchanges: set[Deferred[None]] = set()
+        self._exchanges: set[_Exchange] = set()
         self._asking = 0  # how many of them carry calls
         self._places = 0
         self._taking = 0.0  # seconds: how long a request is out, lately
@@ -240,59 +240,28 @@ class Link:
         body = _ENCODER.encode(OutgoingEnvelope(self._sender, messages, [call.encoded for call in calls.values()]))
         # Each call has its own time; the exchange outlives them all, so that one late answer costs no other.
         longest = max((call.timeout for call in calls.values()), default=0.0) + 1.0
-        place = _Place(self)
-        exchanging = Deferred.fromCoroutine(self._exchange(body, bool(calls)))
-        exchange = bounded(exchanging, max(self._patience, longest), self._clock, self.SLOW, place.leave)
+        exchange = _Exchange(self, calls, max(self._patience, longest))
         self._exchanges.add(exchange)
         self._asking += bool(calls)
-        since = self._clock.seconds()
+        exchange.send(body)
 
-        def ended(result: Failure | None) -> None:
-            self._taking += (self._clock.seconds() - since - self._taking) / 8
-            self._exchanges.discard(exchange)
-            self._asking -= bool(calls)
-            self._ended(calls, result)
-            place.leave()
+    def _ended(self, exchange: "_Exchange", down: LinkDown) -> None:
+        """Whatever has no answer now gets none."""
+        self._taking += (self._clock.seconds() - exchange.since - self._taking) / 8
+        self._exchanges.discard(exchange)
+        self._asking -= bool(exchange.calls)
+        self._complain(down)
+        for number in exchange.calls:
+            if number in self._calls:
+                self._fail(number, down)
+        exchange.leave()
 
-        exchange.addBoth(ended).addErrback(lambda failure: log.failure("a link failed", failure))
-
-    async def _exchange(self, body: bytes, calls: bool) -> None:
-        response = await self._client.post(
-            self._url, headers=self._headers, data=body, unbuffered=True, allow_redirects=False
-        )
-        if response.code in (200, 204):
-            self._sound_until = self._clock.seconds() + self.SOUND
-        if response.code == 204:
-            return
-        if response.code != 200:
-            await read_body(response, lambda _: None)
-            # Only a 5xx of its own making can come after a server has begun to act on an envelope.
-            raise LinkDown(f"http-{response.code}", sent=response.code >= 500 and response.code != 503)
-        if calls:
-            await read_body(response, _Lines(self._answered).received)
-        else:
-            await self._read_riders(response)
-
-    async def _read_riders(self, response: IResponse) -> None:
-        parts: list[bytes] = []
-        await read_body(response, parts.append)
-        try:
-            messages = _RIDERS.decode(b"".join(parts))
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            raise LinkDown("garbled", sent=True) from None
+    def _take_riders(self, messages: Iterable[OneWay]) -> None:
         for message in messages:
             try:
                 self._arrived(message)
             except Exception:
                 log.failure("a {kind} from {whom} failed", kind=type(message).__name__, whom=self._whom)
-
-    def _ended(self, calls: Iterable[int], result: Failure | None) -> None:
-        """Whatever has no answer now gets none."""
-        down = link_down(result) if isinstance(result, Failure) else LinkDown("lost", sent=True)
-        self._complain(down)
-        for number in calls:
-            if number in self._calls:
-                self._fail(number, down)
 
     def _complain(self, down: LinkDown) -> None:
         """Of what does not get better by itself, once in a while: the messages that it keeps back are many."""
@@ -331,13 +300,32 @@ class Link:
         return call
 
 
-class _Place:
-    """One of the `width` places of a link; left once, by a request that ended or took long."""
+class _Exchange:
+    """A request under way. It holds one of the `width` places of its link, until it ends or takes long."""
 
-    def __init__(self, link: Link) -> None:
+    __slots__ = ("_code", "_ended", "_give_up", "_held", "_link", "_rest", "_timer", "_until", "calls", "since")
+
+    def __init__(self, link: Link, calls: Collection[int], timeout: float) -> None:
+        self.calls = calls
+        self.since = link._clock.seconds()
         self._link = link
+        self._until = self.since + timeout
+        self._timer = link._clock.callLater(min(link.SLOW, timeout), self._long)
         self._held = True
+        self._give_up: GiveUp | None = None
+        self._ended = False
+        self._code = 0
+        self._rest = b""  # of the answer's body, what is not read yet
         link._places += 1
+
+    def send(self, body: bytes) -> None:
+        """Once."""
+        link = self._link
+        self._give_up = link._client.exchange(link._url, link._headers, body, self)
+
+    def cancel(self) -> None:
+        """Nothing more is to come of it."""
+        self._end(LinkDown("closed", sent=True))
 
     def leave(self) -> None:
         """Give the place to whatever has gathered."""
@@ -347,20 +335,62 @@ class _Place:
         if self._link._urgent:
             self._link._gather()
 
+    def _long(self) -> None:
+        """There is one timer, since most exchanges need none."""
+        left = self._until - self._link._clock.seconds()
+        if left > 0:
+            self._timer = self._link._clock.callLater(left, self._long)
+            self.leave()
+        else:
+            self._end(LinkDown("timeout", sent=True))
 
-class _Lines:
-    """NDJSON, cut anywhere, into answers."""
+    # ---- as a reader of the answer
 
-    def __init__(self, answered: Callable[[Answer], None]) -> None:
-        self._answered = answered
-        self._rest = b""
+    def begun(self, head: Any) -> None:
+        """See `Reader`."""
+        self._code = head.code
+        if self._code in (200, 204):
+            self._link._sound_until = self._link._clock.seconds() + self._link.SOUND
 
     def received(self, data: bytes) -> None:
-        """The next part of the body."""
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        try:
-            answers = [_ANSWERS.decode(line) for line in lines]
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            raise LinkDown("garbled", sent=True) from None
-        for answer in answers:
-            self._answered(answer)
+        """See `Reader`. Answers are taken one by one, as they come; riders once all are here."""
+        if self._code != 200:
+            return
+        self._rest += data
+        if self.calls:
+            *lines, self._rest = self._rest.split(b"\n")
+            try:
+                answers = [_ANSWERS.decode(line) for line in lines]
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                self._end(LinkDown("garbled", sent=True))
+                return
+            for answer in answers:
+                self._link._answered(answer)
+
+    def ended(self, reason: Failure | None) -> None:
+        """See `Reader`."""
+        self._give_up = None
+        if not self._ended:
+            self._end(self._whole() if reason is None else link_down(reason))
+
+    def _whole(self) -> LinkDown:
+        """What it means for calls that have no answer."""
+        if self._code not in (200, 204):
+            # Only a 5xx of its own making can come after a server has begun to act on an envelope.
+            return LinkDown(f"http-{self._code}", sent=self._code >= 500 and self._code != 503)
+        if self._code == 200 and not self.calls:
+            try:
+                riders = _RIDERS.decode(self._rest)
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                return LinkDown("garbled", sent=True)
+            self._link._take_riders(riders)
+        return LinkDown("lost", sent=True)
+
+    def _end(self, down: LinkDown) -> None:
+        self._ended = True
+        if self._timer.active():
+            self._timer.cancel()
+        give_up, self._give_up = self._give_up, None
+        if give_up is not None:
+            give_up()
+        self._link._ended(self, down)

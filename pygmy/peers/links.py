@@ -5,14 +5,13 @@ from functools import partial
 from typing import Any
 
 from msgspec import Raw
-from treq.client import HTTPClient
 from twisted.internet.defer import Deferred, gatherResults, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.iweb import IPolicyForHTTPS
 
 from pygmy.messages.internal import AnswerBody, CallBody, OneWay
 from pygmy.peers.agent import NodeAgent
-from pygmy.peers.client import http_client
+from pygmy.peers.client import NodeClient, http_client
 from pygmy.peers.link import Link, encode
 
 KEPT_SECONDS = 0.05
@@ -54,13 +53,13 @@ class Links:
         secret: str,
         clock: IReactorTime,
         *,
-        main: HTTPClient,
-        heartbeats: HTTPClient,
+        main: NodeClient,
+        heartbeats: NodeClient,
         width: int = 2,
         limit: int = 10_000,
         close: Callable[[], "Deferred[Any]"] = lambda: succeed(None),
     ) -> None:
-        def lane(client: HTTPClient, width: int, limit: int, patience: float) -> dict[str, Link]:
+        def lane(client: NodeClient, width: int, limit: int, patience: float) -> dict[str, Link]:
             return {
                 name: Link(
                     url,
