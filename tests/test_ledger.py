@@ -16,7 +16,7 @@ from pygmy.ledger.catalog import ReplicatedCatalog
 from pygmy.ledger.driver import Place
 from pygmy.messages.internal import Invalidate, Invalidated, OneWay
 from pygmy.messages.operations import Line, NewBook, NoSuchBook, OpenStock, Result, Reused, Sell, Sold
-from pygmy.messages.replication import Leave, Take, Update, Validate
+from pygmy.messages.replication import Leave, QueryValidate, Take, Update, Validate
 from pygmy.peers import encode
 from pygmy.replication.timing import Timing
 from tests.support.ideal_register import Register
@@ -69,7 +69,7 @@ class Held:
 
 
 class Mail:
-    """Links that carry messages to other drivers in this process, a turn of the clock later."""
+    """Links that carry messages to other drivers in this process, a moment later, or when they may wait no more."""
 
     def __init__(self, rig: "Rig", sender: str) -> None:
         self._rig, self._sender = rig, sender
@@ -80,7 +80,7 @@ class Mail:
         for name in names:
             decoded = _decode(bytes(encode(message)))
             self.sent.append((name, decoded))
-            self._rig.clock.callLater(0.001, self._rig.deliver, self._sender, name, decoded)
+            self._rig.clock.callLater(within or 0.001, self._rig.deliver, self._sender, name, decoded)
 
     def owe(self, name: str) -> None:
         """Nothing goes with answers here."""
@@ -382,7 +382,7 @@ def test_what_is_not_committed_yet_is_not_found(pair: Rig) -> None:
         assert now_of(pair.ledgers[name].find("k")) is None
     assert now_of(pair.ledgers["a"].sales(0, WALL * 2, 10))[0] == ()
     pair.stores["b"].let("commit")
-    pair.advance(0.1)
+    pair.advance(0.2)
     assert told.results
     assert now_of(pair.ledgers["b"].find("k")) == told.results[0]
     assert [sale.op_id for sale in now_of(pair.ledgers["a"].sales(0, WALL * 2, 10))[0]] == ["k"]
@@ -528,6 +528,18 @@ def test_a_read_that_waits_sees_what_it_waited_for(alone: Rig) -> None:
     alone.stores["a"].let("commit")
     alone.advance(0.01)
     assert [book.count for book in waiting.results[0].rows] == [99, 100]
+
+
+def test_a_read_at_another_replica_does_not_wait_until_a_validate_has_company(pair: Rig) -> None:
+    selling = Told(pair.ledgers["a"].execute(ONE, "k"))
+    pair.advance(0.06)
+    assert selling.results
+    assert not any(isinstance(m, QueryValidate) for _, m in pair.mail["b"].sent)
+    waiting = [Told(pair.ledgers["b"].read((1,))) for _ in range(3)]
+    assert not any(one.results for one in waiting), "it is not known there yet"
+    pair.advance(0.02)
+    assert [one.results[0].rows[0].count for one in waiting] == [99] * 3
+    assert len([m for _, m in pair.mail["b"].sent if isinstance(m, QueryValidate)]) == 1
 
 
 def test_before_it_has_caught_up_a_replica_refuses_everything(rigs: Callable[..., Rig]) -> None:

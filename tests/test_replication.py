@@ -148,6 +148,9 @@ class Node:
     def readable(self, item: int = 1) -> bool | None:
         return self.replica.readable(frozenset({item_key(item)}), self.net.now)
 
+    def await_read(self, read: Callable[[], None]) -> None:
+        self.give(self.replica.await_read(read, *self.net.time))
+
     def count(self, item: int = 1) -> int:
         machine: Any = self.log.machine
         return int(machine.shelves.book(item).count)
@@ -394,6 +397,39 @@ def test_a_validate_that_got_lost_is_asked_for(net: Net) -> None:
     net.run(0.3)
     assert b.readable() is True
     assert b.sent(QueryValidate)
+
+
+def test_a_reader_has_the_validate_hastened_before_and_after_the_commit(net: Net) -> None:
+    """Nobody waits for a VALIDATE, so it may wait for company; unless somebody does."""
+    a, b = net["a"], net["b"]
+    seen: list[int] = []
+
+    def patience() -> list[bool]:
+        """Of the VALIDATEs that the owner has sent since this was asked last."""
+        sent = [e.patient for e in a.effects if isinstance(e, Send) and isinstance(e.message, Validate)]
+        a.effects.clear()
+        return sent
+
+    patience()
+    net.write("a", "nobody waits")
+    assert patience() == [True]
+    b.working = False
+    a.submit(ONE, "k")
+    net.settle()
+    for node in (a, b):
+        node.await_read(lambda: seen.append(1))
+    b.await_read(lambda: seen.append(2))
+    net.settle()
+    assert (len(b.sent(QueryValidate)), a.sent(QueryValidate), patience()) == (1, [], [])
+    b.working = True
+    net.settle()
+    assert (sorted(seen), patience()) == ([1, 1, 2], [False])
+    net.lose(Validate)
+    net.write("a", "another")
+    net.lose_nothing()
+    b.await_read(lambda: seen.append(3))
+    net.settle()
+    assert (seen[3:], patience()) == ([3], [True, False])
 
 
 def test_the_follower_carries_every_batch_out_again() -> None:
@@ -649,7 +685,7 @@ def test_a_read_waits_for_the_commit_that_touches_it_and_sees_the_new_value(net:
         assert node.replica.readable(frozenset({"topic t"}), net.now) is True, "a list without counts is not touched"
     seen: list[tuple[str, int]] = []
     for node in (a, b):
-        node.replica.await_read(lambda node=node: seen.append((node.name, node.count())))  # type: ignore[misc]
+        node.await_read(lambda node=node: seen.append((node.name, node.count())))  # type: ignore[misc]
     assert not seen
     b.working = True
     net.settle()

@@ -27,7 +27,7 @@ from pygmy.logs import Logger
 from pygmy.messages.internal import Invalidate, Invalidated, OneWay
 from pygmy.messages.operations import Operation, RecordForced, Result
 from pygmy.messages.register import FoundingMessage, RegisterRequest
-from pygmy.messages.replication import Ack, Batch, Grant, Heartbeat, Took, Update, Validate, Version
+from pygmy.messages.replication import Ack, Batch, Grant, Heartbeat, Update, Version
 from pygmy.peers import Links
 from pygmy.replication.effects import (
     Abandon,
@@ -56,9 +56,7 @@ log = Logger()
 READ_PATIENCE = 0.2  # seconds that a read waits for the commit that touches it
 LEAVE_PATIENCE = 3.0
 FORCE_PATIENCE = 10.0
-# Seconds for which a message may wait for another one to go along with: nobody waits for a TOOK, and readers may wait
-# for a VALIDATE.
-COMPANY, SOON = 0.1, 0.008
+COMPANY = 0.1  # seconds for which a patient message waits for another one to go along with
 FETCH_BATCHES, FETCH_BYTES = 1024, 512 * 1024
 
 
@@ -244,7 +242,7 @@ class Driver:
         if self.replica.readers >= self._timing.queue:
             return fail(overloaded("reads"))
         waiter: Deferred[T] = Deferred()
-        self.replica.await_read(lambda: None if waiter.called else self._later(waiter.callback, read()))
+        self._input(self.replica.await_read, lambda: None if waiter.called else self._later(waiter.callback, read()))
         return waiter.addTimeout(READ_PATIENCE, self._clock, _too_busy)
 
     # ---- when the last source is gone
@@ -362,12 +360,8 @@ class Driver:
             case Ack(version=version):
                 self._trail.acknowledge(version, effect.to[0])
                 self._links.reply(effect.to[0], effect.message)
-            case Took():
-                self._links.tell(effect.to, effect.message, within=COMPANY)
-            case Validate():
-                self._links.tell(effect.to, effect.message, within=SOON)
             case _:
-                self._links.tell(effect.to, effect.message)
+                self._links.tell(effect.to, effect.message, within=COMPANY if effect.patient else 0.0)
 
     def _send_beat(self, name: str, message: Heartbeat | Grant) -> None:
         """One request brings most of a pair's heartbeats and grants: that of the node whose name is the first.

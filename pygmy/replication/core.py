@@ -38,14 +38,14 @@ class Core:
 
     # ---- asking the driver
 
-    def send(self, to: str, message: ReplicaMessage) -> None:
+    def send(self, to: str, message: ReplicaMessage, *, patient: bool = False) -> None:
         """One message to one node."""
-        self.effects.append(Send((to,), message))
+        self.effects.append(Send((to,), message, patient))
 
-    def broadcast(self, message: ReplicaMessage) -> None:
+    def broadcast(self, message: ReplicaMessage, *, patient: bool = False) -> None:
         """One message to every other member of the view."""
         if peers := self.peers():
-            self.effects.append(Send(tuple(peers), message))
+            self.effects.append(Send(tuple(peers), message, patient))
 
     def heartbeat(self) -> None:
         """Ask every other member for a grant.

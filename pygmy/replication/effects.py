@@ -10,10 +10,14 @@ from pygmy.messages.replication import Batch, Mode, ReplicaMessage, Version, Vie
 
 
 class Send(Struct, frozen=True):
-    """Send a message to each of these nodes; it may get lost."""
+    """Send a message to each of these nodes; it may get lost.
+
+    `patient`: nobody waits for it, so it may wait a moment for another one to go along with.
+    """
 
     to: tuple[str, ...]
     message: ReplicaMessage | RegisterMessage | Invalidate
+    patient: bool = False
 
 
 class Store(Struct, frozen=True):

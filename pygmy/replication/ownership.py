@@ -59,7 +59,7 @@ class Ownership:
     def on_give(self, peer: str, give: Give) -> bool:
         """P3 arrives; True if the primary copy is here now. A GIVE proves that its head is committed."""
         core = self._core
-        core.send(peer, Took(give.epoch, give.counter))
+        core.send(peer, Took(give.epoch, give.counter), patient=True)
         if give.counter <= self._counter or self.mine:
             return False
         if give.head != core.log.head:

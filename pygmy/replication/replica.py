@@ -122,6 +122,12 @@ class Replica:
             self._writes.repeat()
         return self._drain()
 
+    def await_read(self, read: Callable[[], None], now: float, wall: int) -> list[Effect]:
+        """Call `read` (which must not call back in) as soon as nothing is pending here and the lease holds."""
+        self._at(now, wall).readers.append(read)
+        self._writes.hasten()
+        return self._drain()
+
     def receive(
         self, sender: str, message: ReplicaMessage | RegisterReply | Invalidated, now: float, wall: int
     ) -> list[Effect]:
@@ -287,10 +293,6 @@ class Replica:
         if core.lease_left() <= 0:
             return False
         return None if self._writes.pending_keys & keys else True
-
-    def await_read(self, read: Callable[[], None]) -> None:
-        """Call `read` (which must not call back in) as soon as nothing is pending here and the lease holds."""
-        self._core.readers.append(read)
 
     def fill(self, holder: str, keys: frozenset[str], now: float) -> tuple[Session | None, float]:
         """Let a front end cache what is read in this very turn: its session and lease (None, 0: not to cache)."""

@@ -28,12 +28,16 @@ class Waiting(Struct):
 
 
 class _Flight(Struct):
-    """The owner's batch under way: who has it, and what is answered when all have."""
+    """The owner's batch under way: who has it, and what is answered when all have.
+
+    `awaited`: a reader elsewhere waits for its VALIDATE.
+    """
 
     batch: Batch
     taken: list[Waiting]
     answers: list[Answer | Recheck]
     acks: set[str]
+    awaited: bool = False
 
 
 class Writes:
@@ -47,6 +51,7 @@ class Writes:
         self.pending_keys: frozenset[str] = frozenset()
         self._flight: _Flight | None = None
         self._acked: Batch | None = None
+        self._hastened: Batch | None = None
         self._tokens: dict[int, tuple[int, Batch]] = {}
 
     # ---- epochs
@@ -223,7 +228,7 @@ class Writes:
             return
         self._flight = None
         self._clear_pending()
-        core.broadcast(Validate(core.epoch, version))
+        core.broadcast(Validate(core.epoch, version), patient=not flight.awaited)
         core.effects.extend(flight.answers)
         if self._ownership.wanted:
             self._ownership.give()
@@ -235,10 +240,19 @@ class Writes:
             self._clear_pending()
 
     def on_query_validate(self, peer: str, version: tuple[int, int]) -> None:
-        """Someone missed a VALIDATE."""
+        """Someone missed a VALIDATE, or cannot wait for it."""
         core = self._core
-        if core.log.contains(version) and not (self.pending and self.pending.version == version):
+        if self._flight and self._flight.batch.version == version:
+            self._flight.awaited = True
+        elif core.log.contains(version) and not (self.pending and self.pending.version == version):
             core.send(peer, Validate(core.epoch, version))
+
+    def hasten(self) -> None:
+        """A reader waits here: the VALIDATE that it waits for, which may wait for company, is not to."""
+        core = self._core
+        if self.pending and self._flight is None and self._hastened is not self.pending:
+            self._hastened = self.pending
+            core.broadcast(QueryValidate(core.epoch, self.pending.version))
 
     def settle(self) -> None:
         """A GIVE proves that what was pending here is committed."""
