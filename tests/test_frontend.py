@@ -600,6 +600,21 @@ def test_a_write_goes_on_when_its_client_goes_away(shop: Shop) -> None:
     assert len(shop.backs["order-1"].bodies(Buy)) == 1
 
 
+@pytest.mark.parametrize("sold", [True, False])
+def test_what_became_of_a_buy_whose_client_has_gone_is_logged_if_it_failed(shop: Shop, sold: bool) -> None:
+    waiting: list[Deferred[Any]] = []
+    shop.all_answer(Buy, lambda buy: waiting.append(Deferred()) or waiting[-1])
+    shop.ask("POST", "/books/1").exchange.cancel()
+    refused = as_refused(Problem(409, "Out of stock", "There is none left."))
+    (buy,) = shop.backs["order-0"].bodies(Buy)
+    waiting[0].callback(bought(buy) if sold else Bought((refused,)))
+    shop.settle()
+    assert [line for line in shop.log if "after its client had gone" in line] == (
+        [] if sold else ["after its client had gone: 409 Out of stock: There is none left."]
+    )
+    assert 'status="499"} 1' in shop.metrics.render().decode()
+
+
 def test_more_requests_than_may_be_under_way_are_refused(open_shop: Callable[..., Shop]) -> None:
     shop = open_shop(settings=Settings(in_flight=1))
     shop.all_answer(Buy, silence)

@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import time
+from uuid import RFC_4122, UUID
 
 import pytest
 from msgspec import Struct
@@ -14,6 +16,7 @@ from twisted.python.failure import Failure
 
 from pygmy.errors import Problem, outcome_unknown, unavailable
 from pygmy.peers import http_client
+from pygmy.web import ids
 from pygmy.web.app import make_app, root_resource
 from pygmy.web.auth import Secrets
 from pygmy.web.contract import BasketBody, BuyBody, ChangeBody
@@ -461,9 +464,25 @@ def test_requests_are_counted_by_route_template_and_status(store):
 
 
 def test_uuid7_is_a_version_7_that_grows():
-    made = [uuid7() for _ in range(1000)]
+    made = [uuid7() for _ in range(10_000)]
     assert made == sorted(set(made))
-    assert all(one[14] == "7" and one[19] in "89ab" for one in made)
+    assert {(len(one), UUID(one).version, UUID(one).variant) for one in made} == {(36, 7, RFC_4122)}
+    assert len({one[19:] for one in made}) == len(made), "none can be guessed from another"
+
+
+@pytest.mark.parametrize("later", [-3_600.0, 0.0, 0.001, 86_400.0])
+def test_uuid7_grows_whatever_the_wall_clock_does(later, monkeypatch):
+    """More of them in a millisecond than can be counted there, too."""
+    now = 1_795_000_000_000_000_000
+    monkeypatch.setattr(ids, "_beginnings", ids._Beginnings())
+    monkeypatch.setattr(time, "time_ns", lambda: now)
+    made = [uuid7() for _ in range(9_000)]
+    monkeypatch.setattr(time, "time_ns", lambda: now + round(later * 1e9))
+    made += [uuid7() for _ in range(9_000)]
+    assert made == sorted(set(made))
+    assert UUID(made[0]).int >> 80 == now // 10**6
+    if later > 1:
+        assert UUID(made[9_000]).int >> 80 == now // 10**6 + round(later * 1000)
 
 
 def test_a_process_that_was_forked_makes_ids_of_its_own():

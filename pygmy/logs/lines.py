@@ -16,8 +16,8 @@ def event_as_line(event: LogEvent) -> str:
     """The event as it stands in the file, newline included. Never raises."""
     level = event.get("log_level", LogLevel.info)
     rid = event.get("rid")
-    rid = "-" if rid is None else escaped(str(rid)).replace(" ", "_")
-    line = f"{timestamp(event.get('log_time'))} {level.name} [{rid}] {escaped(message_of(event))}\n"
+    rid = "-" if rid is None else str(rid).replace(" ", "_")
+    line = escaped(f"{timestamp(event.get('log_time'))} {level.name} [{rid}] {message_of(event)}") + "\n"
     trace = traceback_of(event)
     return line if trace is None else line + "".join(f"    {escaped(part)}\n" for part in trace.splitlines())
 
@@ -54,10 +54,10 @@ def traceback_of(event: LogEvent) -> str | None:
 def timestamp(seconds: Any) -> str:
     """`2026-11-23T10:00:00.123Z`; now, if those are no seconds."""
     moment = seconds if isinstance(seconds, float) else time.time()
-    whole = int(moment)
-    return f"{_second(whole)}.{int((moment - whole) * 1000):03d}Z"
+    return _stamp(int(moment * 1000))
 
 
-@lru_cache(maxsize=4)
-def _second(whole: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))
+@lru_cache(maxsize=64)  # what is logged together has few of them
+def _stamp(milliseconds: int) -> str:
+    seconds, rest = divmod(milliseconds, 1000)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{rest:03d}Z"

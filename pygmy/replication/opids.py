@@ -1,7 +1,5 @@
 """Which op_ids a log surely does not hold beyond what is in memory: a Bloom filter (Bloom 1970)."""
 
-from collections.abc import Iterator
-
 _BITS = 1 << 25  # 4 MiB: of a million op_ids, one in 1,500 others is taken for known; of ten million, one in five
 _PROBES = 3
 
@@ -22,18 +20,24 @@ class OpIds:
         if not self._bits:
             self._bits = bytearray(_BITS // 8)
         bits = self._bits
-        for place in _places(op_id):
+        place, step = _first_and_step(op_id)
+        for _ in range(_PROBES):
             bits[place >> 3] |= 1 << (place & 7)
+            place = (place + step) % _BITS
 
     def __contains__(self, op_id: str) -> bool:
         bits = self._bits
-        # Mostly the very first bit tells, so the others are not worked out before.
-        return bool(bits) and all(bits[place >> 3] >> (place & 7) & 1 for place in _places(op_id))
+        if not bits:
+            return False
+        place, step = _first_and_step(op_id)
+        for _ in range(_PROBES):
+            if not bits[place >> 3] >> (place & 7) & 1:
+                return False  # mostly the very first bit tells
+            place = (place + step) % _BITS
+        return True
 
 
-def _places(op_id: str) -> Iterator[int]:
-    """Its bits: two hashes make as many as are wanted (Kirsch and Mitzenmacher 2006)."""
+def _first_and_step(op_id: str) -> tuple[int, int]:
+    """Where its bits are: two hashes make as many as are wanted (Kirsch and Mitzenmacher 2006)."""
     whole = hash(op_id)
-    first, step = whole & 0xFFFFFFFF, whole >> 32 | 1
-    for number in range(_PROBES):
-        yield (first + number * step) % _BITS
+    return whole % _BITS, whole >> 32 | 1

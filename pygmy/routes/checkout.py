@@ -13,6 +13,7 @@ from pygmy.messages.internal import Bought, Buy, Keyed, Refused
 from pygmy.messages.operations import Order, Sell
 from pygmy.peers import problem_of
 from pygmy.reactors import Turn
+from pygmy.web.problems import log_unheard
 
 TOGETHER = 256  # buys: as many as the tiers' batches take
 
@@ -26,7 +27,10 @@ class _Asked(Struct):
 
 
 class Checkout:
-    """Each buy gets its own answer; what goes wrong on the way goes wrong for all that went together."""
+    """Each buy gets its own answer; what goes wrong on the way goes wrong for all that went together.
+
+    A buy whose order is cancelled, as its client has left, goes on all the same.
+    """
 
     def __init__(self, orders: Forwards, clock: IReactorTime) -> None:
         self._orders = orders
@@ -51,7 +55,7 @@ class Checkout:
             raise outcome_unknown(f"{reply.replica} answered something else")
         for one, outcome in zip(asked, reply.answer.outcomes, strict=True):
             if isinstance(outcome, Refused):
-                one.order.errback(_problem(outcome, reply.sure))
+                _refuse(one, Failure(_problem(outcome, reply.sure)))
             else:
                 one.order.callback(outcome.order)
 
@@ -63,7 +67,13 @@ def _problem(refused: Refused, sure: bool) -> Problem:
     return problem_of(refused)
 
 
+def _refuse(one: _Asked, failure: Failure) -> None:
+    if one.order.called:  # by whoever cancelled it
+        log_unheard(failure, one.sale.request_id)
+    else:
+        one.order.errback(failure)
+
+
 def _fail(failure: Failure, asked: Sequence[_Asked]) -> None:
     for one in asked:
-        if not one.order.called:
-            one.order.errback(failure)
+        _refuse(one, failure)

@@ -154,6 +154,7 @@ class Writing:
                 body_required=False,
                 errors=WRITE_ERRORS,
                 idempotent_key=True,
+                lasting=True,
             ),
             Route(
                 method="POST",
@@ -164,6 +165,7 @@ class Writing:
                 body=BasketBody,
                 errors=WRITE_ERRORS,
                 idempotent_key=True,
+                lasting=True,
             ),
             Route(
                 method="GET",

@@ -15,14 +15,14 @@ from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request
 
-from pygmy.errors import Problem, bad_request
+from pygmy.errors import bad_request
 from pygmy.logs import Logger
 from pygmy.web.auth import Secrets
 from pygmy.web.bearers import for_people
 from pygmy.web.internal import Internal
 from pygmy.web.metrics import Metrics
 from pygmy.web.openapi import Auth, Route, document
-from pygmy.web.problems import answer_failure
+from pygmy.web.problems import answer_failure, log_unheard
 from pygmy.web.queries import Nothing, query
 from pygmy.web.requests import refuse_body, refuse_conditions, request_id, write_bytes
 from pygmy.web.short import ShortWay
@@ -98,6 +98,7 @@ def _guarded(
     check = {Auth.ADMIN: secrets.require_admin, Auth.MEMBER: secrets.require_member}.get(route.auth)
     refuses_query = route.query is None and not route.lenient
     refuses_body = route.body is None and not route.lenient
+    shielded = route.method != "GET" and not route.lasting
 
     def call(request: IRequest, parts: dict[str, str]) -> Any:
         if check is not None:
@@ -123,7 +124,7 @@ def _guarded(
             return body
 
         work = maybeDeferred(call, request, parts)
-        if route.method != "GET":
+        if shielded:
             work = _shield(work, request)
         return work.addCallbacks(answered, failed)
 
@@ -195,12 +196,8 @@ def _shield(work: "Deferred[T]", request: IRequest) -> "Deferred[T]":
     def failed(failure: Failure) -> None:
         if not waiter.called:
             waiter.errback(failure)
-            return
-        rid = request_id(request)
-        if failure.check(Problem):
-            log.info("after its client had gone: {problem}", problem=failure.value, rid=rid)
         else:
-            log.failure("failed after its client had gone", failure, rid=rid)
+            log_unheard(failure, request_id(request))
 
     work.addCallbacks(done, failed)
     return waiter

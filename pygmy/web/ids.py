@@ -4,22 +4,40 @@ import os
 import time
 from itertools import count
 
-_RANDOM_BITS = 74
-_RANDOM = (1 << _RANDOM_BITS) - 1
-_BYTES, _IDS = 10, 256
-_latest = 0
+_BYTES, _IDS = 8, 256
 _numbers = count(1)
 _prefix: list[bytes] = []  # of this process
-_random: list[bytes] = []  # for the next ids: asking the system for each takes as long as all the rest
+_random: list[str] = []  # the ends of the next ids: asking the system for each takes as long as all the rest
 for _kept in (_random, _prefix):
     os.register_at_fork(after_in_child=_kept.clear)  # or both would make the same ids
 
 
-def _random_bits() -> int:
-    if not _random:
-        fresh = os.urandom(_BYTES * _IDS)
-        _random.extend(fresh[place : place + _BYTES] for place in range(0, len(fresh), _BYTES))
-    return int.from_bytes(_random.pop()) & _RANDOM
+class _Beginnings:
+    """Milliseconds, version and a counter of 12 bits: each greater than the one before (RFC 9562, 6.2, method 1)."""
+
+    _COUNTED = 1 << 12
+
+    def __init__(self) -> None:
+        self._milliseconds = 0
+        self._count = 0
+        self._shown = ""
+
+    def next(self) -> str:
+        now = time.time_ns() // 1_000_000
+        self._count += 1
+        if now > self._milliseconds:
+            self._begin(now)
+        elif self._count == self._COUNTED:
+            self._begin(self._milliseconds + 1)
+        return f"{self._shown}{self._count:03x}"
+
+    def _begin(self, milliseconds: int) -> None:
+        self._milliseconds, self._count = milliseconds, 0
+        text = f"{milliseconds & ((1 << 48) - 1):012x}"
+        self._shown = f"{text[:8]}-{text[8:]}-7"
+
+
+_beginnings = _Beginnings()
 
 
 def numbered_id() -> bytes:
@@ -31,15 +49,13 @@ def numbered_id() -> bytes:
 
 def uuid7() -> str:
     """A new UUIDv7 in text form; strictly growing within a process, also when the wall clock is set back."""
-    global _latest
-    fresh = (time.time_ns() // 1_000_000) << _RANDOM_BITS | _random_bits()
-    _latest = fresh if fresh > _latest else _latest + 1 + (_random_bits() >> 42)
-    text = f"{_shaped(_latest):032x}"  # uuid.UUID takes four times as long
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    if not _random:
+        fresh = os.urandom(_BYTES * _IDS)
+        _random.extend(_end(fresh[place : place + _BYTES]) for place in range(0, len(fresh), _BYTES))
+    return f"{_beginnings.next()}-{_random.pop()}"
 
 
-def _shaped(value: int) -> int:
-    """48 bits of milliseconds, version 7, 12 random bits, variant 2, 62 random bits."""
-    milliseconds, random = value >> _RANDOM_BITS, value & _RANDOM
-    high, low = random >> 62, random & ((1 << 62) - 1)
-    return (milliseconds & ((1 << 48) - 1)) << 80 | 7 << 76 | high << 64 | 2 << 62 | low
+def _end(random: bytes) -> str:
+    """Variant 2 and 62 random bits."""
+    text = f"{int.from_bytes(random) >> 2 | 1 << 63:016x}"
+    return f"{text[:4]}-{text[4:]}"

@@ -10,6 +10,7 @@ from pygmy.web.tier_metrics import TierCollector
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+_TOGETHER = 256
 _BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
 
@@ -28,12 +29,17 @@ class _Family:
 
 
 class Metrics:
-    """The node's numbers. Every method costs about a microsecond."""
+    """The node's numbers. Every method costs about a microsecond.
+
+    Requests are counted some hundred at a time, and whenever the numbers are read: a buy at a front end takes a
+    twentieth longer if each is counted by itself.
+    """
 
     def __init__(self, role: str, node: str) -> None:
         self.registry = CollectorRegistry()
         counter = self._counter
         Gauge("pygmy_node", "Always 1.", ["role", "node"], registry=self.registry).labels(role, node).set(1)
+        self._answered: list[tuple[str, str, int, float]] = []  # requests that are not counted yet
         self._requests = counter("requests", "Requests answered.", "route", "method", "status")
         self._seconds = self._histogram("request_seconds", "Time to answer.", _SECONDS, "route")
         self._hits = counter("cache_hits", "Answers from the cache.", "cache")
@@ -56,8 +62,15 @@ class Metrics:
 
     def request(self, route: str, method: str, status: int, seconds: float) -> None:
         """A request was answered; `route` is the template (`/books/{item}`)."""
-        self._requests(route, method, str(status)).inc()
-        self._seconds(route).observe(seconds)
+        self._answered.append((route, method, status, seconds))
+        if len(self._answered) >= _TOGETHER:
+            self._count_answered()
+
+    def _count_answered(self) -> None:
+        answered, self._answered = self._answered, []
+        for route, method, status, seconds in answered:
+            self._requests(route, method, str(status)).inc()
+            self._seconds(route).observe(seconds)
 
     def cache_hits(self, cache: str, hits: int = 1) -> None:
         """Hits of a cache ("books", "lists")."""
@@ -93,4 +106,5 @@ class Metrics:
 
     def render(self) -> bytes:
         """Prometheus text."""
+        self._count_answered()
         return generate_latest(self.registry)

@@ -36,7 +36,8 @@ class Route(Struct, frozen=True, kw_only=True):
     `handler(request, **path parts)` returns bytes (see `write_json`), a Deferred of them, or is `async def`.
     `body` and `query` are the msgspec types that the handler decodes with; `answers` maps a status to the
     type of its JSON body (None: no body); `errors` lists the statuses of problem+json answers. A query or a body that
-    it does not take is a 400, but for a `lenient` one, which passes over both: monitors ask so.
+    it does not take is a 400, but for a `lenient` one, which passes over both: monitors ask so. What a `lasting`
+    handler began goes on by itself when the Deferred that it returned is cancelled, as its client has left.
     """
 
     method: str
@@ -52,6 +53,7 @@ class Route(Struct, frozen=True, kw_only=True):
     idempotent_key: bool = False
     media: str = "application/json"
     lenient: bool = False
+    lasting: bool = False
 
 
 def document(routes: Sequence[Route], title: str) -> bytes:

@@ -54,6 +54,14 @@ def as_problem(failure: Failure, rid: str) -> Problem:
     return Problem(500, "Internal error", "The server failed to answer. Its log has the details.")
 
 
+def log_unheard(failure: Failure, rid: str) -> None:
+    """A write went on after its client had left, and failed: nobody else is told."""
+    if failure.check(Problem):
+        log.info("after its client had gone: {problem}", problem=failure.value, rid=rid)
+    else:
+        log.failure("failed after its client had gone", failure, rid=rid)
+
+
 def _of_routing(error: HTTPException) -> Problem:
     """Klein's 404 and 405, and whatever else werkzeug raises."""
     status = error.code or 500
