@@ -111,7 +111,9 @@ class Asking:
         asked = self._asked.get(ticket)
         if asked is None:
             return
-        known = Found(None, 0) if self._recorded(asked.op_id) else self._search.spared(asked.op_id)
+        known = self._search.spared(asked.op_id)  # as of most, which are new
+        if known is None and self._recorded(asked.op_id):
+            known = Found(None, 0)
         if known is not None:
             self._submit(asked, known)
             return

@@ -192,18 +192,29 @@ class Stock:
         wanted: dict[int, int] = {}
         for line in operation.lines:
             wanted[line.item] = wanted.get(line.item, 0) + line.quantity
-        books = {item: book for item in wanted if (book := self.shelves.book(item))}
-        if len(books) < len(wanted):
-            return NoSuchBook(tuple(item for item in wanted if item not in books))
-        short = tuple(Short(item, book.count) for item, book in books.items() if book.count < wanted[item])
+        books: list[tuple[Book, int]] = []
+        unknown: list[int] = []
+        short: list[Short] = []
+        for item, quantity in wanted.items():
+            book = self.shelves.book(item)
+            if book is None:
+                unknown.append(item)
+            elif book.count < quantity:
+                short.append(Short(item, book.count))
+            else:
+                books.append((book, quantity))
+        if unknown:
+            return NoSuchBook(tuple(unknown))
         if short:
-            return SoldOut(short)
-        sold = []
-        for item, book in books.items():
-            left = book.count - wanted[item]
+            return SoldOut(tuple(short))
+        sold: list[SoldLine] = []
+        total = 0
+        for book, quantity in books:
+            left = book.count - quantity
             self._put(book, version, count=left)
-            sold.append(SoldLine(item, wanted[item], book.cost, left))
-        return Sold(tuple(sold), sum(line.quantity * line.price for line in sold))
+            sold.append(SoldLine(book.item, quantity, book.cost, left))
+            total += quantity * book.cost
+        return Sold(tuple(sold), total)
 
     def _add(self, new: NewBook, version: Version) -> Book:
         item = new.item or self.shelves.next_id()
