@@ -14,7 +14,8 @@ from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
 
-from pygmy.peers.agent import IDLE_SECONDS, BadAnswer, NodeAgent
+from pygmy.peers.agent import IDLE_SECONDS, NodeAgent
+from pygmy.peers.answers import BadAnswer
 from pygmy.peers.client import ImmediateBody, read_body
 
 URL = b"http://127.0.0.1:5000/internal"

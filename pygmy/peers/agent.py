@@ -8,87 +8,27 @@ any HTTP/1.1 server, and everything works with `twisted.web.client.Agent` in its
 
 from collections import deque
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, cast
-from typing import Protocol as Interface
 
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
-from twisted.internet.error import ConnectionAborted
-from twisted.internet.interfaces import IConsumer, IProtocol, IStreamClientEndpoint, ITransport
+from twisted.internet.interfaces import IConsumer, IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
-from twisted.web.client import URI, BrowserLikePolicyForHTTPS, ResponseDone
+from twisted.web.client import URI, BrowserLikePolicyForHTTPS
 from twisted.web.http import _ChunkedTransferDecoder
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IPolicyForHTTPS, IResponse
 from zope.interface import implementer
 
+from pygmy.peers.answers import Answering, BadAnswer, GiveUp, Head, Reader, head_of
 from pygmy.sending import send
 
 CONNECT_SECONDS = 1.0
 # The server closes a connection that was idle for 60 s: be first, or a request may meet the closing.
 IDLE_SECONDS = 30.0
 _LONGEST_HEAD = 32 * 1024
-_HEADS = 256  # heads of answers that are remembered
-
-
-# Ends an exchange, with its connection: nothing more is to be heard of it.
-GiveUp = Callable[[], None]
-
-
-class BadAnswer(Exception):
-    """What came is no answer that this agent can read."""
-
-
-class Reader(Interface):
-    """Whoever is told of an answer, as it comes."""
-
-    def begun(self, head: Any) -> None:
-        """Its head is here; `code` is its status."""
-
-    def received(self, data: bytes) -> None:
-        """A part of its body."""
-
-    def ended(self, reason: Failure | None) -> None:
-        """It is complete (None), or nothing more comes, for this reason. The last that is heard of it."""
-
-
-class _Head:
-    """The head of an answer, taken apart; `length` None: the body is chunked. Answers repeat their heads."""
-
-    __slots__ = ("code", "headers", "keeps", "length", "phrase")
-
-    def __init__(self, raw: bytes) -> None:
-        status, *lines = raw.split(b"\r\n")
-        version, code, self.phrase = (*status.split(b" ", 2), b"")[:3]
-        if version != b"HTTP/1.1" or not code.isdigit():
-            raise BadAnswer("expected an answer in HTTP/1.1")
-        self.code = int(code)
-        self.headers = Headers()
-        for line in lines:
-            name, colon, value = line.partition(b":")
-            if not colon:
-                raise BadAnswer("expected headers")
-            self.headers.addRawHeader(name, value.strip())
-        self.length = self._length()
-        self.keeps = self._one(b"Connection").lower() != b"close"
-
-    def _length(self) -> int | None:
-        if self.code in (204, 304):
-            return 0
-        if self._one(b"Transfer-Encoding").lower() == b"chunked":
-            return None
-        length = self._one(b"Content-Length")
-        if not length.isdigit():
-            raise BadAnswer("expected an answer whose length is known")
-        return int(length)
-
-    def _one(self, name: bytes) -> bytes:
-        return (self.headers.getRawHeaders(name) or [b""])[-1]
-
-
-_head = lru_cache(maxsize=_HEADS)(_Head)
 
 
 class _Connection(Protocol):
@@ -101,7 +41,7 @@ class _Connection(Protocol):
         self._lost = lost
         self._buffer = b""
         self._reader: Reader | None = None
-        self._head: _Head | None = None  # of the answer whose body is coming
+        self._head: Head | None = None  # of the answer whose body is coming
         self._missing = 0
         self._chunks: _ChunkedTransferDecoder | None = None
         self._closed: Deferred[None] | None = None
@@ -147,7 +87,7 @@ class _Connection(Protocol):
             self._buffer = data
             return
         self._buffer = b""
-        self._head = head = _head(data[:end])
+        self._head = head = head_of(data[:end])
         if head.length is None:
             self._chunks = _ChunkedTransferDecoder(self._part, self._finish)
         else:
@@ -268,89 +208,6 @@ class _Connecting:
             self._connecting.cancel()
 
 
-@implementer(IResponse)
-class _Response:
-    """An answer as any agent gives it; what comes before somebody reads it is kept."""
-
-    version = (b"HTTP", 1, 1)
-    request = None
-    previousResponse: IResponse | None = None
-
-    def __init__(self, head: _Head, give_up: GiveUp) -> None:
-        self.code = head.code
-        self.phrase = head.phrase
-        self.headers = head.headers
-        self.length = head.length
-        self._give_up = give_up
-        self._protocol: IProtocol | None = None
-        self._kept: list[bytes] = []
-        self._end: Failure | None = None
-
-    def deliverBody(self, protocol: IProtocol) -> None:
-        """Its `dataReceived` gets the body, part by part; `connectionLost` its end (ResponseDone: all of it)."""
-        self._protocol = protocol
-        protocol.makeConnection(cast(ITransport, self))
-        for data in self._kept:
-            protocol.dataReceived(data)
-        self._kept = []
-        if self._end is not None:
-            protocol.connectionLost(self._end)
-
-    def setPreviousResponse(self, response: IResponse) -> None:
-        """There was a redirect before."""
-        self.previousResponse = response
-
-    def abortConnection(self) -> None:
-        """What the reader of a body may ask of its transport."""
-        self._give_up()
-        self.ended(Failure(ConnectionAborted()))
-
-    loseConnection = abortConnection
-
-    def received(self, data: bytes) -> None:
-        """A part of the body."""
-        if self._protocol is None:
-            self._kept.append(data)
-        else:
-            self._protocol.dataReceived(data)
-
-    def ended(self, reason: Failure) -> None:
-        """The end of the body."""
-        if self._end is None:
-            self._end = reason
-            if self._protocol is not None:
-                self._protocol.connectionLost(reason)
-
-
-class _Answering:
-    """The reader that turns what it is told into what an agent gives."""
-
-    def __init__(self) -> None:
-        self.answer: Deferred[IResponse] = Deferred(lambda _: self.give_up())
-        self.give_up: GiveUp
-        self._response: _Response | None = None
-
-    def begun(self, head: _Head) -> None:
-        """See `Reader`."""
-        self._response = _Response(head, lambda: self.give_up())
-        self.answer.callback(cast(IResponse, self._response))
-
-    def received(self, data: bytes) -> None:
-        """See `Reader`."""
-        if self._response is not None:
-            self._response.received(data)
-
-    def ended(self, reason: Failure | None) -> None:
-        """See `Reader`."""
-        if self._response is not None:
-            self._response.ended(reason or _DONE)
-        else:
-            self.answer.errback(reason)
-
-
-_DONE = Failure(ResponseDone())
-
-
 class _Collector:
     """What a body producer takes for its consumer."""
 
@@ -387,7 +244,7 @@ class NodeAgent:
         bodyProducer: IBodyProducer | None = None,
     ) -> "Deferred[IResponse]":
         """As any agent's; the body has to be produced at once."""
-        answering = _Answering()
+        answering = Answering()
         body = None if bodyProducer is None else _produced(bodyProducer)
         answering.give_up = self._ask(method, uri, headers, body, answering)
         return answering.answer

@@ -16,7 +16,8 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
-from pygmy.peers.agent import GiveUp, NodeAgent, Reader
+from pygmy.peers.agent import NodeAgent
+from pygmy.peers.answers import GiveUp, Reader
 from pygmy.tls.ends import trouble_of
 
 T = TypeVar("T")

@@ -19,7 +19,7 @@ from twisted.web.http_headers import Headers
 from pygmy.errors import overloaded
 from pygmy.logs import Logger
 from pygmy.messages.internal import Answer, AnswerBody, Call, CallBody, OneWay, OutgoingEnvelope, Refused
-from pygmy.peers.agent import GiveUp
+from pygmy.peers.answers import GiveUp
 from pygmy.peers.client import AsciiUrl, LinkDown, NodeClient, link_down
 from pygmy.peers.refused import problem_of
 from pygmy.reactors import at_turn_end
