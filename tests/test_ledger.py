@@ -16,8 +16,9 @@ from pygmy.ledger.catalog import ReplicatedCatalog
 from pygmy.ledger.driver import Place
 from pygmy.messages.internal import Invalidate, Invalidated, OneWay
 from pygmy.messages.operations import Line, NewBook, NoSuchBook, OpenStock, Result, Reused, Sell, Sold
-from pygmy.messages.replication import Leave, QueryValidate, Take, Update, Validate
+from pygmy.messages.replication import Batch, Leave, QueryValidate, Take, Update, Validate
 from pygmy.peers import encode
+from pygmy.replication.log import chained
 from pygmy.replication.timing import Timing
 from tests.support.ideal_register import Register
 from tests.support.inline_store import inline_store, now_of
@@ -378,14 +379,53 @@ def test_what_is_not_committed_yet_is_not_found(pair: Rig) -> None:
     told = Told(pair.ledgers["a"].execute(ONE, "k"))
     pair.advance(0.1)
     assert not told.results
-    for name in ("a", "b"):
-        assert now_of(pair.ledgers[name].find("k")) is None
+    assert now_of(pair.ledgers["a"].find("k")) is None
+    in_vain = Told(pair.ledgers["b"].find("k"))
+    assert not in_vain.results, "the one that took it may know more"
+    pair.advance(0.25)
+    assert in_vain.results == [None]
     assert now_of(pair.ledgers["a"].sales(0, WALL * 2, 10))[0] == ()
     pair.stores["b"].let("commit")
-    pair.advance(0.2)
+    pair.advance(0.06)
     assert told.results
     assert now_of(pair.ledgers["b"].find("k")) == told.results[0]
     assert [sale.op_id for sale in now_of(pair.ledgers["a"].sales(0, WALL * 2, 10))[0]] == ["k"]
+
+
+@pytest.mark.parametrize("ask", ["find", "batches"])
+def test_what_another_replica_has_committed_is_learnt_when_it_is_asked_for(pair: Rig, ask: str) -> None:
+    told = Told(pair.ledgers["a"].execute(ONE, "k"))
+    pair.advance(0.06)
+    assert told.results
+    ledger = pair.ledgers["b"]
+    asked = Told(ledger.find("k") if ask == "find" else Deferred.fromCoroutine(ledger.batches(1, 9)))
+    assert not asked.results, "it is not known there yet"
+    pair.advance(0.02)
+    if ask == "find":
+        assert asked.results == told.results
+    else:
+        assert [entry.op_id for batch in asked.results[0] for entry in batch.entries] == ["k"]
+
+
+def test_what_was_dropped_while_the_disk_was_searched_is_not_found(pair: Rig) -> None:
+    """A hit in memory, and a search for another op_id; meanwhile the batch of the hit gives way to another one."""
+    ledger = pair.ledgers["b"]
+    pair.stores["b"].hold = {"find"}
+    told = Told(ledger.execute(ONE, "k"))
+    pair.advance(0.2)
+    result = told.results[0]
+    ledger.replica.log.older.complete = False
+    finding = Deferred.fromCoroutine(ReplicatedCatalog.find(ledger, "k", "other"))
+    found = Told(finding)
+    pair.clock.advance(0)
+    assert not found.results
+    log: Any = ledger.replica.log
+    log.truncate(result.seq)
+    batch = Batch(2, result.seq, 1, (), chained(log.head_hash, (2, result.seq), 1, ()))
+    log.append(batch)
+    pair.stores["b"].let("find")
+    pair.clock.advance(0)
+    assert found.results == [[None, None]]
 
 
 # ---- whoever asks may go away
@@ -663,7 +703,7 @@ def test_whoever_comes_after_the_database_is_closed_is_told_that_nothing_was_don
     late = [
         ledger.find("k"),
         ledger.execute(ONE, "k"),
-        ledger.batches(0, 1),
+        Deferred.fromCoroutine(ledger.batches(0, 1)),
         ledger.read((1,)),
         ledger.sales(0, 1, 1),
     ]

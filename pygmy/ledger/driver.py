@@ -206,7 +206,11 @@ class Driver:
         """The committed result under each op_id, if it is known here."""
         if self._closed:
             raise unavailable(self.replica.why())
-        known = {op_id: self.replica.log.result(op_id) for op_id in op_ids}
+        log = self.replica.log
+        known = {op_id: log.result(op_id) for op_id in op_ids}
+        if any(hit is not None and hit[1].seq == log.head[1] for hit in known.values()):
+            await self._learn_of_pending()  # meanwhile it may have been dropped
+            known = {op_id: log.result(op_id) for op_id in op_ids}
         unsure = [op_id for op_id in op_ids if known[op_id] is None and self._search.spared(op_id) is None]
         if unsure:
             found = await results_of([self._search(op_id) for op_id in unsure])
@@ -214,15 +218,21 @@ class Driver:
         chosen = self.replica.chosen(self._now())
         upto = -1 if chosen is None else chosen
         hits = (known[op_id] for op_id in op_ids)
-        return [hit[1] if hit is not None and hit[1].seq <= upto else None for hit in hits]
+        return [hit[1] if hit is not None and hit[1].seq <= upto and self._stands(hit[1]) else None for hit in hits]
 
-    def batches(self, after: int, limit: int) -> Deferred[tuple[Batch, ...]]:
+    def _stands(self, result: Result) -> bool:
+        """Whether its batch is still in the log: while the disk was searched, the last one may have been dropped."""
+        log = self.replica.log
+        return result.seq < log.first or log.contains((result.epoch, result.seq))
+
+    async def batches(self, after: int, limit: int) -> tuple[Batch, ...]:
         """Committed batches after a seq."""
+        await self._learn_of_pending()
         chosen = self.replica.chosen(self._now())
         if chosen is None:
-            return fail(unavailable(self.replica.why()))
+            raise unavailable(self.replica.why())
         limit = min(limit, chosen - after)
-        return self._store.batches(after + 1, limit, FETCH_BYTES) if limit > 0 else succeed(())
+        return await self._store.batches(after + 1, limit, FETCH_BYTES) if limit > 0 else ()
 
     def condition(self) -> Condition:
         """How the tier is, seen from here."""
@@ -241,9 +251,18 @@ class Driver:
             return fail(unavailable(self.replica.why()))
         if self.replica.readers >= self._timing.queue:
             return fail(overloaded("reads"))
+        return self._once_settled(read, _too_busy)
+
+    async def _learn_of_pending(self) -> None:
+        """Wait until what is pending here is known to be committed; if that takes too long, go on without."""
+        if self.replica.unsure and self.replica.readers < self._timing.queue:
+            await self._once_settled(lambda: None, lambda result, timeout: None)
+
+    def _once_settled(self, read: Callable[[], T], late: Callable[[Any, float], Any]) -> Deferred[T]:
+        """`read()` once nothing is pending here, or `late` if that takes too long."""
         waiter: Deferred[T] = Deferred()
         self._input(self.replica.await_read, lambda: None if waiter.called else self._later(waiter.callback, read()))
-        return waiter.addTimeout(READ_PATIENCE, self._clock, _too_busy)
+        return waiter.addTimeout(READ_PATIENCE, self._clock, late)
 
     # ---- when the last source is gone
 

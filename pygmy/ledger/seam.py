@@ -99,7 +99,7 @@ class Ledger(Protocol):
     async def find(self, *op_ids: str) -> list[Result | None]:
         """The committed result under each op_id. None proves nothing: it may be under way."""
 
-    def batches(self, after: int, limit: int) -> Deferred[tuple[Batch, ...]]:
+    async def batches(self, after: int, limit: int) -> tuple[Batch, ...]:
         """Committed batches of the tier's log with seq > `after`, by seq: at most so many, none only at its end."""
 
     def condition(self) -> Condition:

@@ -247,10 +247,15 @@ class Writes:
         elif core.log.contains(version) and not (self.pending and self.pending.version == version):
             core.send(peer, Validate(core.epoch, version))
 
+    @property
+    def unsure(self) -> bool:
+        """True if something is pending here of which its owner alone knows whether it is committed."""
+        return self.pending is not None and self._flight is None
+
     def hasten(self) -> None:
         """A reader waits here: the VALIDATE that it waits for, which may wait for company, is not to."""
         core = self._core
-        if self.pending and self._flight is None and self._hastened is not self.pending:
+        if self.pending and self.unsure and self._hastened is not self.pending:
             self._hastened = self.pending
             core.broadcast(QueryValidate(core.epoch, self.pending.version))
 
