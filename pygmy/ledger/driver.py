@@ -217,13 +217,8 @@ class Driver:
             known |= {op_id: one.known for op_id, one in zip(unsure, found, strict=True)}
         chosen = self.replica.chosen(self._now())
         upto = -1 if chosen is None else chosen
-        hits = (known[op_id] for op_id in op_ids)
-        return [hit[1] if hit is not None and hit[1].seq <= upto and self._stands(hit[1]) else None for hit in hits]
-
-    def _stands(self, result: Result) -> bool:
-        """Whether its batch is still in the log: while the disk was searched, the last one may have been dropped."""
-        log = self.replica.log
-        return result.seq < log.first or log.contains((result.epoch, result.seq))
+        hits = (known[op_id] for op_id in op_ids)  # the disk was searched meanwhile: does each still stand?
+        return [hit[1] if hit is not None and hit[1].seq <= upto and log.stands(hit[1]) else None for hit in hits]
 
     async def batches(self, after: int, limit: int) -> tuple[Batch, ...]:
         """Committed batches after a seq."""
@@ -255,7 +250,7 @@ class Driver:
 
     async def _learn_of_pending(self) -> None:
         """Wait until what is pending here is known to be committed; if that takes too long, go on without."""
-        if self.replica.unsure and self.replica.readers < self._timing.queue:
+        if self.replica.awaits_validate and self.replica.readers < self._timing.queue:
             await self._once_settled(lambda: None, lambda result, timeout: None)
 
     def _once_settled(self, read: Callable[[], T], late: Callable[[Any, float], Any]) -> Deferred[T]:

@@ -69,8 +69,6 @@ class LogFile(Service):
             return
         with self._lock:
             self._events.append(event)
-            if self._asked and len(self._events) < FULL_BUFFER and level not in _AT_ONCE:
-                return  # as mostly
             full = len(self._events) >= FULL_BUFFER
             due = full or level in _AT_ONCE
             asks = bool(self.running) and not due and not self._asked

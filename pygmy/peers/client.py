@@ -100,11 +100,11 @@ class NodeClient(HTTPClient):
         if self._short is not None:
             return self._short(url.ascii, headers, body, reader)
         asking = self.post(url, headers=headers, data=body, unbuffered=True, allow_redirects=False)
-        return _Exchange(cast("Deferred[IResponse]", asking), reader).give_up
+        return _ByTreq(cast("Deferred[IResponse]", asking), reader).give_up
 
 
-class _Exchange:
-    """A request of treq's, whose reader is told of what comes."""
+class _ByTreq:
+    """An exchange of treq's, whose reader is told of what comes."""
 
     def __init__(self, asking: "Deferred[IResponse]", reader: Reader) -> None:
         self._under_way: Deferred[Any] = asking

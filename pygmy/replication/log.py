@@ -104,6 +104,10 @@ class Log:
             return batch.version == version
         return bool(self._batches) and self._batches[0].base == version
 
+    def stands(self, result: Result) -> bool:
+        """Whether the batch that this recorded answer comes from is still in the log: the last one may be dropped."""
+        return result.seq < self.first or self.contains((result.epoch, result.seq))
+
     def batches_from(self, seq: int, weight: int) -> tuple[Batch, ...]:
         """Batches from this seq on, which must not be below the window: at least one, up to this weight."""
         chosen: list[Batch] = []

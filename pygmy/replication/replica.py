@@ -295,9 +295,9 @@ class Replica:
         return None if self._writes.pending_keys & keys else True
 
     @property
-    def unsure(self) -> bool:
+    def awaits_validate(self) -> bool:
         """True if something is pending here of which its owner alone knows whether it is committed."""
-        return self._writes.unsure
+        return self._writes.awaits_validate
 
     def fill(self, holder: str, keys: frozenset[str], now: float) -> tuple[Session | None, float]:
         """Let a front end cache what is read in this very turn: its session and lease (None, 0: not to cache)."""

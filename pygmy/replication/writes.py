@@ -90,10 +90,9 @@ class Writes:
         found = core.log.result(waiting.op_id) or waiting.known
         if found is None:
             return False
-        version = (found[1].epoch, found[1].seq)
-        if version[1] >= core.log.first and not core.log.contains(version):
+        if not core.log.stands(found[1]):
             return False
-        if self.pending and self.pending.version == version:
+        if self.pending and self.pending.version == (found[1].epoch, found[1].seq):
             return False
         core.effects.append(Answer(waiting.ticket, _again(waiting, found)))
         return True
@@ -161,10 +160,8 @@ class Writes:
     def _found(self, waiting: Waiting, fresh: dict[str, tuple[Entry, Result]]) -> tuple[Entry, Result] | None:
         log = self._core.log
         found = fresh.get(waiting.op_id) or log.result(waiting.op_id)
-        if found is None and waiting.known is not None:
-            version = (waiting.known[1].epoch, waiting.known[1].seq)
-            if version[1] < log.first or log.contains(version):
-                return waiting.known
+        if found is None and waiting.known is not None and log.stands(waiting.known[1]):
+            return waiting.known
         return found
 
     # ---- P5: propagate
@@ -248,14 +245,14 @@ class Writes:
             core.send(peer, Validate(core.epoch, version))
 
     @property
-    def unsure(self) -> bool:
+    def awaits_validate(self) -> bool:
         """True if something is pending here of which its owner alone knows whether it is committed."""
         return self.pending is not None and self._flight is None
 
     def hasten(self) -> None:
         """A reader waits here: the VALIDATE that it waits for, which may wait for company, is not to."""
         core = self._core
-        if self.pending and self.unsure and self._hastened is not self.pending:
+        if self.pending and self.awaits_validate and self._hastened is not self.pending:
             self._hastened = self.pending
             core.broadcast(QueryValidate(core.epoch, self.pending.version))
 

@@ -10,7 +10,7 @@ from pygmy.web.tier_metrics import TierCollector
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
-_TOGETHER = 256
+_TOGETHER = 256  # requests, at most, that are not counted yet
 _BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
 
@@ -31,8 +31,7 @@ class _Family:
 class Metrics:
     """The node's numbers. Every method costs about a microsecond.
 
-    Requests are counted some hundred at a time, and whenever the numbers are read: a buy at a front end takes a
-    twentieth longer if each is counted by itself.
+    Requests are counted some hundred at a time, which costs less than one by one, and whenever the numbers are read.
     """
 
     def __init__(self, role: str, node: str) -> None:
