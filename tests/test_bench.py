@@ -10,13 +10,14 @@ import pytest
 from click.testing import CliRunner, Result
 from msgspec.structs import replace
 
-from pygmy.bench import report, rivals, running, wrk
+from pygmy.bench import loading, report, rivals, running, wrk
 from pygmy.bench.comparing import compare, verdict
 from pygmy.bench.desk import Desk
+from pygmy.bench.floor import floors
 from pygmy.bench.loading import divided
-from pygmy.bench.loads import Load, Taken, summed
+from pygmy.bench.loads import Load, Outcome, Taken, summed
 from pygmy.bench.machine import disk
-from pygmy.bench.measurements import ALL
+from pygmy.bench.measurements import ALL, turns
 from pygmy.bench.measurements.balance import difference, shares_of
 from pygmy.bench.measurements.memory import growth, mixed, put_down, resident
 from pygmy.bench.measurements.zipf import zipf_requests
@@ -26,7 +27,7 @@ from pygmy.bench.schedule import Schedule
 from pygmy.bench.statistics import Zipf, percentile, percentiles, ratio
 from pygmy.bench.stores import Metrics
 from pygmy.bench.summary import lines_of, shown
-from pygmy.bench.wire import BadAnswer, request_bytes, whole_answer
+from pygmy.bench.wire import BadAnswer, answer_to, request_bytes, whole_answer
 from pygmy.cli.bench import choose
 from pygmy.cli.main import main
 
@@ -115,6 +116,7 @@ def test_an_answer_of_unknown_length_is_refused(answer: bytes) -> None:
 def test_a_request_without_a_body_says_so_when_it_may_have_one() -> None:
     assert request_bytes("h", 1, "GET", "/x") == b"GET /x HTTP/1.1\r\nHost: h:1\r\n\r\n"
     assert b"Content-Length: 0\r\n" in request_bytes("h", 1, "POST", "/x")
+    assert request_bytes("h", 1, "GET", "/x", (("A", "b"),)) == b"GET /x HTTP/1.1\r\nHost: h:1\r\nA: b\r\n\r\n"
 
 
 # ---- loads
@@ -159,6 +161,8 @@ def test_what_wrk_prints_is_read() -> None:
 def test_wrk_is_told_all_requests_and_makes_no_open_loop() -> None:
     script = wrk.script(replace(LOAD, requests=(("POST", '/a"b'), ("GET", "/c"))))
     assert '{"POST", "/a\\"b"}, {"GET", "/c"}' in script
+    assert "one[2], {})" in script
+    assert """{["If-None-Match"] = "\\"1-2\\""}""" in wrk.script(replace(LOAD, headers=(("If-None-Match", '"1-2"'),)))
     assert wrk.command(LOAD, "x.lua", 8)[:5] == ["wrk", "-t3", "-c3", "-d", "2s"]
     assert wrk.can_make(LOAD)
     assert not wrk.can_make(replace(LOAD, rate=1.0))
@@ -338,11 +342,11 @@ def bench(*arguments: str) -> Result:
 
 def test_measurements_are_listed_by_name() -> None:
     assert [line.split()[0] for line in bench("--list").stdout.splitlines()] == [one.name for one in ALL]
-    assert len(ALL) == 10
+    assert len(ALL) == 11
 
 
 def test_a_quick_run_leaves_out_what_takes_minutes_unless_it_is_named() -> None:
-    assert [one.name for one in ALL if one not in choose((), quick=True)] == ["memory"]
+    assert [one.name for one in ALL if one not in choose((), quick=True)] == ["turns", "memory"]
     assert choose(()) == ALL
     assert [one.name for one in choose(("memory",), quick=True)] == ["memory"]
 
@@ -359,6 +363,59 @@ def test_a_front_end_that_is_not_there_is_said_before_anything_is_done(tmp_path:
     assert refused.exit_code == 2
     assert "No store answers at http://localhost:1" in refused.stderr
     assert not (tmp_path / "out").exists()
+
+
+# ---- in turn
+
+
+NOT_MODIFIED = b'HTTP/1.1 304 Not Modified\r\nETag: "1-2"\r\n\r\n'
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc"
+
+
+def test_the_floor_writes_a_fixed_answer_to_whatever_comes() -> None:
+    with floors([OK, NOT_MODIFIED]) as ((host, port), (_, other)):
+        assert answer_to(host, port, "GET", "/books/1") == OK
+        assert answer_to(host, port, "BREW", "/", (("X", "y"),)) == OK
+        assert answer_to(host, other, "GET", "/books/1") == NOT_MODIFIED
+        outcome = loading.make(Load(host, other, (("GET", "/"),), clients=2, seconds=0.2), own=True)
+    assert outcome.answered > 0
+    assert outcome.errors == 0  # a 304 is a success
+    with pytest.raises(ConnectionError):
+        answer_to(host, port, "GET", "/")
+
+
+def outcome_of(throughput: float) -> Outcome:
+    return Outcome(round(throughput), 0, 1.0, {50.0: 0.001, 99.0: 0.002}, 0.1)
+
+
+def test_stores_take_turns_and_no_place_is_the_better_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def closed(self: Desk, what: str, server: tuple[str, int], *load: object) -> Outcome:
+        asked.append((server, load))
+        return outcome_of(1.0)
+
+    monkeypatch.setattr(Desk, "closed", closed)
+    case = turns.Case("lookup", 3, LOAD.requests, {"Pygmy": ("a", 1), "other": ("b", 2)}, (("A", "b"),))
+    found = turns.taken(Desk(), case)
+    assert [server for server, _ in asked[:4]] == [("a", 1), ("b", 2), ("b", 2), ("a", 1)]
+    assert {load for _, load in asked} == {(LOAD.requests, 3, 3.0, (("A", "b"),))}
+    assert {name: len(outcomes) for name, outcomes in found.items()} == {"Pygmy": 5, "other": 5}
+
+
+def test_a_ratio_in_turn_is_the_median_of_those_of_all_rounds() -> None:
+    """The machine was slow in the second round, and for all: that must not show."""
+    case = turns.Case("lookup", 3, LOAD.requests, {})
+    rounds = {"Pygmy": (200.0, 20.0, 600.0), "other": (100.0, 10.0, 200.0)}
+    findings = Findings()
+    turns.put_down(findings, [(case, {name: list(map(outcome_of, those)) for name, those in rounds.items()})])
+    (found,) = findings.ratios
+    assert (found.what, found.value) == ("answers a second, lookup, 3 clients: Pygmy, against other", 2.0)
+    assert findings.plots[0].bars[0].bars == (("Pygmy", 200.0), ("other", 100.0))
+    assert findings.grids[0].rows == (
+        ("lookup, 3 clients", "Pygmy", "200", "1.00", "2.00", ""),
+        ("lookup, 3 clients", "other", "100", "1.00", "2.00", "2.00 (2.00 to 3.00)"),
+    )
 
 
 # ---- memory

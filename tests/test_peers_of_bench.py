@@ -18,7 +18,7 @@ from pygmy.cluster import Node, Role
 from pygmy.private import ask, private_store
 
 PEERS = Path(__file__).parent.parent / "bench" / "peers"
-NAMES = ("flask-sqlite", "fastapi-postgresql", "fastapi-postgresql-standby")
+NAMES = ("flask-sqlite", "fastapi-memory", "fastapi-postgresql", "fastapi-postgresql-standby")
 started = pytest.mark.skipif(
     not os.environ.get("PYGMY_PEERS_TEST"), reason="starts peers, which may install them first: PYGMY_PEERS_TEST=1"
 )

@@ -38,15 +38,20 @@ PEERS = {
         flask_store.REQUIREMENTS,
         flask_store.start,
     ),
+    "fastapi-memory": Peer(
+        "FastAPI under uvicorn in one process, which forgets everything when it ends",
+        fastapi_store.REQUIREMENTS,
+        fastapi_store.start_in_memory,
+    ),
     "fastapi-postgresql": Peer(
         "FastAPI + asyncpg under uvicorn, PostgreSQL with every commit flushed",
         fastapi_store.REQUIREMENTS,
-        fastapi_store.start,
+        fastapi_store.start_durable,
     ),
     "fastapi-postgresql-standby": Peer(
         "the same, and every commit flushed by a synchronous standby, too",
         fastapi_store.REQUIREMENTS,
-        partial(fastapi_store.start, standby=True),
+        partial(fastapi_store.start_durable, standby=True),
     ),
 }
 

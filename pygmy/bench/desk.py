@@ -8,6 +8,7 @@ from pygmy.bench import loading, rivals
 from pygmy.bench.customer import Customer
 from pygmy.bench.loads import Load, Outcome
 from pygmy.bench.stores import QUICK, STANDARD, BenchStore, Requests, Shape, opened
+from pygmy.bench.wire import Headers
 from pygmy.private import trusting
 
 T = TypeVar("T")
@@ -100,12 +101,20 @@ class Desk:
 
     # ---- loads
 
-    def closed(self, what: str, server: tuple[str, int], requests: Requests, clients: int, seconds: float) -> Outcome:
+    def closed(
+        self,
+        what: str,
+        server: tuple[str, int],
+        requests: Requests,
+        clients: int,
+        seconds: float,
+        headers: Headers = (),
+    ) -> Outcome:
         """A closed loop, after a short one to warm up (not in a quick run); `what` names it to the person."""
         self.tell(f"{what}, {clients} clients" if clients > 1 else f"{what}, 1 client")
         if not self.quick:
-            loading.make(self._load(server, requests, clients=clients, seconds=WARMUP), own=True)
-        load = self._load(server, requests, clients=clients, seconds=seconds)
+            loading.make(self._load(server, requests, clients=clients, seconds=WARMUP, headers=headers), own=True)
+        load = self._load(server, requests, clients=clients, seconds=seconds, headers=headers)
         return self._noted(f"{what}, {clients} clients", loading.make(load))
 
     def warm(self, server: tuple[str, int], requests: Requests) -> None:

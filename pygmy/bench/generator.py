@@ -26,7 +26,7 @@ class Generator:
 
     def __init__(self, load: Load) -> None:
         self._load = load
-        prepared = [request_bytes(load.host, load.port, method, path) for method, path in load.requests]
+        prepared = [request_bytes(load.host, load.port, method, path, load.headers) for method, path in load.requests]
         self._requests = itertools.cycle(prepared)
         self._selector = selectors.DefaultSelector()
         self._under_way: set[Connection] = set()
@@ -109,7 +109,7 @@ class Generator:
 
     def _answered(self, connection: Connection, status: int, closed: bool) -> None:
         if connection.since >= self._counts_from:
-            if 200 <= status < 300:
+            if 200 <= status < 400:
                 self._latencies.append(time.perf_counter() - connection.since)
             else:
                 self._errors += 1

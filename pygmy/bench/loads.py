@@ -8,7 +8,7 @@ BUSY = 0.9  # of one core's time: a generator that is busier may be what limits
 
 
 class Load(Struct, frozen=True):
-    """Requests (method, path), in turn and again from the beginning, at one server.
+    """Requests (method, path), each with all `headers`, in turn and again from the beginning, at one server.
 
     Closed loop (`rate` None): each of `clients` asks as soon as it has been answered. Open loop: `rate` requests a
     second are due at even distances whatever becomes of the earlier ones, on up to `clients` connections; latency
@@ -25,6 +25,7 @@ class Load(Struct, frozen=True):
     count: int | None = None
     warmup: float = 0.0
     ca: str | None = None
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 class Outcome(Struct, frozen=True):

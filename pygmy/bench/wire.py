@@ -3,6 +3,8 @@
 import socket
 import ssl
 
+Headers = tuple[tuple[str, str], ...]
+
 _END = b"\r\n\r\n"
 _LENGTH = b"content-length:"
 
@@ -11,10 +13,24 @@ class BadAnswer(Exception):
     """What came is not an answer of known length."""
 
 
-def request_bytes(host: str, port: int, method: str, path: str) -> bytes:
+def request_bytes(host: str, port: int, method: str, path: str, headers: Headers = ()) -> bytes:
     """A request without a body, on a connection that stays."""
+    more = "".join(f"{name}: {value}\r\n" for name, value in headers)
     length = "" if method in ("GET", "DELETE") else "Content-Length: 0\r\n"
-    return f"{method} {path} HTTP/1.1\r\nHost: {host}:{port}\r\n{length}\r\n".encode()
+    return f"{method} {path} HTTP/1.1\r\nHost: {host}:{port}\r\n{more}{length}\r\n".encode()
+
+
+def answer_to(host: str, port: int, method: str, path: str, headers: Headers = ()) -> bytes:
+    """The very bytes of an answer. Raises OSError, BadAnswer."""
+    with socket.create_connection((host, port), timeout=10) as connection:
+        connection.sendall(request_bytes(host, port, method, path, headers))
+        data = b""
+        while (found := whole_answer(data)) is None:
+            more = connection.recv(262_144)
+            if not more:
+                raise ConnectionResetError("closed before the answer was whole")
+            data += more
+    return data[: found[1]]
 
 
 def whole_answer(data: bytes) -> tuple[int, int, bool] | None:

@@ -18,7 +18,7 @@ _SCRIPT = """
 local wanted = {%(wanted)s}
 local prepared, n = {}, 0
 function init(args)
-  for i, one in ipairs(wanted) do prepared[i] = wrk.format(one[1], one[2]) end
+  for i, one in ipairs(wanted) do prepared[i] = wrk.format(one[1], one[2], {%(headers)s}) end
   n = math.random(#prepared)
 end
 function request()
@@ -70,7 +70,9 @@ def can_make(load: Load) -> bool:
 def script(load: Load) -> str:
     """The Lua script of a load."""
     wanted = ", ".join(f'{{"{method}", "{_quoted(path)}"}}' for method, path in load.requests)
-    return _SCRIPT % {"wanted": wanted, "mark": MARK, "percentiles": ", ".join(f"{p:g}" for p in PERCENTILES)}
+    headers = ", ".join(f'["{_quoted(name)}"] = "{_quoted(value)}"' for name, value in load.headers)
+    percents = ", ".join(f"{p:g}" for p in PERCENTILES)
+    return _SCRIPT % {"wanted": wanted, "headers": headers, "mark": MARK, "percentiles": percents}
 
 
 def command(load: Load, script_file: str, threads: int) -> list[str]:

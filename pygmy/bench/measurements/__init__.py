@@ -1,4 +1,4 @@
-"""The ten measurements, in the order in which they are taken."""
+"""The eleven measurements, in the order in which they are taken."""
 
 from pygmy.bench.measurements import (
     balance,
@@ -10,6 +10,7 @@ from pygmy.bench.measurements import (
     replicas,
     sizes,
     throughput,
+    turns,
     zipf,
 )
 from pygmy.bench.measuring import Measurement
@@ -19,6 +20,7 @@ ALL: tuple[Measurement, ...] = (
     consistency.MEASUREMENT,
     miss.MEASUREMENT,
     throughput.MEASUREMENT,
+    turns.MEASUREMENT,
     zipf.MEASUREMENT,
     balance.MEASUREMENT,
     recovery.MEASUREMENT,

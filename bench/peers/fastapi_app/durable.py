@@ -2,12 +2,11 @@
 
 import os
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 
+import answers
 import asyncpg
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field
 
 LOOKUP = "SELECT id, title, topic, cents, count FROM books WHERE id = $1"
 TOPIC = "SELECT id, title FROM books WHERE topic = $1 ORDER BY id LIMIT 1000"
@@ -33,67 +32,31 @@ async def lifespan(_: FastAPI):
 app = FastAPI(lifespan=lifespan, openapi_url=None)
 
 
-class Wanted(BaseModel):
-    quantity: int = Field(1, ge=1, le=1000)
-
-
 @app.get("/books")
 async def search(topic: str | None = None) -> JSONResponse:
     rows = await (pool.fetch(ALL) if topic is None else pool.fetch(TOPIC, topic))
-    return JSONResponse([{"id": row["id"], "title": row["title"]} for row in rows])
+    return answers.found([(row["id"], row["title"]) for row in rows])
 
 
 @app.get("/books/{item}")
 async def lookup(item: int) -> JSONResponse:
     """One book; 404 where there is none."""
     row = await pool.fetchrow(LOOKUP, item) if item <= LARGEST else None
-    if row is None:
-        return not_found(item)
-    return JSONResponse(
-        {
-            "id": row["id"],
-            "title": row["title"],
-            "topic": row["topic"],
-            "cost": row["cents"] / 100,
-            "count": row["count"],
-        }
-    )
+    return answers.not_found(item) if row is None else answers.book(*row)
 
 
 @app.post("/books/{item}")
-async def buy(item: int, wanted: Wanted | None = None) -> JSONResponse:
+async def buy(item: int, wanted: answers.Wanted | None = None) -> JSONResponse:
     """Take the copies and write the order, in one statement; 404 or 409 where that cannot be."""
     quantity = 1 if wanted is None else wanted.quantity
-    now = datetime.now(UTC)
+    now = answers.now()
     row = await pool.fetchrow(BUY, item, quantity, now) if item <= LARGEST else None
     if row is None:
         return await refused(item)
-    return JSONResponse(
-        {
-            "OrderId": row["id"],
-            "ID": item,
-            "Date": now.strftime("%b-%d-%Y %H:%M:%S"),
-            "Order status": "Success",
-            "Quantity": quantity,
-            "Total": row["cents"] / 100,
-        }
-    )
+    return answers.bought(row["id"], item, quantity, row["cents"], now)
 
 
 async def refused(item: int) -> JSONResponse:
     """Why nothing was sold."""
     row = await pool.fetchrow(LOOKUP, item) if item <= LARGEST else None
-    if row is None:
-        return not_found(item)
-    return problem(
-        409, "Out of stock", f"Of book {item} there are {row['count']} left.", item=item, count=row["count"]
-    )
-
-
-def not_found(item: int) -> JSONResponse:
-    return problem(404, "Not found", f"There is no book {item}.", item=item)
-
-
-def problem(status: int, title: str, detail: str, **more: int) -> JSONResponse:
-    body = {"type": "about:blank", "title": title, "status": status, "detail": detail, **more}
-    return JSONResponse(body, status, media_type="application/problem+json")
+    return answers.not_found(item) if row is None else answers.out_of_stock(item, row["count"])
