@@ -11,10 +11,11 @@ from pygmy.bench.loads import Outcome
 from pygmy.bench.measuring import Findings, Measurement, milliseconds
 from pygmy.bench.results import Bar
 from pygmy.bench.statistics import median, ratio
-from pygmy.bench.stores import STANDARD, Requests, buys, lookups, searches
+from pygmy.bench.stores import Requests, Shape, buys, lookups, searches
 from pygmy.bench.wire import Headers, answer_to
 
-STOCK = STANDARD.books
+SHAPE = Shape(caches=(True, False))
+STOCK = SHAPE.books
 BOOKS, SEVEN, HOT = range(1, STOCK + 1), range(1, 8), range(1, 2)
 OURS, UNCACHED, FLOOR = "Pygmy", "Pygmy without cache", "bare Twisted, a fixed answer"
 READERS = 32
@@ -38,10 +39,10 @@ class Case(Struct, frozen=True):
 def work(desk: Desk, findings: Findings) -> None:
     """One case after the other."""
     with ExitStack() as stack:
-        store = stack.enter_context(desk.standard())
+        store = stack.enter_context(desk.store(SHAPE))
         opened = {name: stack.enter_context(desk.peer(name, STOCK)) for name in desk.peers}
         peers = {name: server for name, server in opened.items() if server is not None}
-        near, far = store.server("frontend-0"), store.server("frontend-2")
+        near, far = store.server("frontend-0"), store.server(store.uncached)
         desk.warm(near, lookups(BOOKS))
         desk.warm(near, searches(STOCK))
         etag: Headers = (("If-None-Match", store.get("frontend-0", "/books/1").headers["etag"]),)
