@@ -1,4 +1,4 @@
-"""Where a node listens, by its Twisted endpoint strings: whether others can listen in, and what is no such string."""
+"""Where a node listens, by its Twisted endpoint strings: who can listen in, who can wait, what is no such string."""
 
 import re
 from ipaddress import ip_address
@@ -7,6 +7,8 @@ _SEPARATOR = re.compile(r"(?<!\\):")
 _ENCRYPTED = frozenset({"ssl", "tls"})
 _TCP = frozenset({"tcp", "tcp4", "tcp6"})
 _PLAIN = _TCP | {"unix"}
+_QUEUEING = frozenset({"tcp", "tcp6", "ssl", "unix"})
+QUEUE = 1024
 
 
 class ExposedError(ValueError):
@@ -43,6 +45,16 @@ def beyond_loopback(endpoint: str) -> bool:
     interfaces = [part.partition("=")[2] for part in parts if part.startswith("interface=")]
     interface = interfaces[-1].replace("\\:", ":") if interfaces else ""
     return kind not in _TCP or not _is_loopback(interface)
+
+
+def roomy(endpoint: str) -> str:
+    """The same, where QUEUE connections can wait to be taken, unless it says how many (or anything by its place).
+
+    Twisted's own 50 are fewer than come at once, and who finds no place tries again after a second, or two.
+    """
+    kind, *parts = _parts(endpoint)
+    told = any("=" not in part or part.startswith("backlog=") for part in parts[1:])
+    return endpoint if told or kind not in _QUEUEING else f"{endpoint}:backlog={QUEUE}"
 
 
 def check_places(node: str, port: str, listen: tuple[str, ...], *, tls: bool, insecure: bool) -> None:
