@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.web.resource import IResource
 
-from pygmy.tls.places import roomy
+from pygmy.tls.places import with_backlog
 from pygmy.web.site import BoundedSite, Limits, Shortcut
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Listening(MultiService):
 
             factory = UnderTLS(own, credentials, reactor)
         for place, served in ((port, factory), *((place, people) for place in listen)):
-            port_service(roomy(place), served, reactor=reactor).setServiceParent(self)
+            port_service(with_backlog(place), served, reactor=reactor).setServiceParent(self)
 
     def serve(self, resource: IResource, shortcut: Shortcut | None = None) -> None:
         """See `BoundedSite.serve`."""

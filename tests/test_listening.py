@@ -11,7 +11,7 @@ from twisted.web.resource import Resource
 
 from pygmy.listening import Listening
 from pygmy.private import free_ports
-from pygmy.tls.places import roomy
+from pygmy.tls.places import with_backlog
 
 CROWD = 300
 
@@ -50,4 +50,4 @@ def test_a_crowd_that_connects_at_once_finds_room(place: tuple[int, Path]) -> No
     ],
 )
 def test_who_says_how_many_may_wait_is_believed(endpoint: str, made: str) -> None:
-    assert roomy(endpoint) == made
+    assert with_backlog(endpoint) == made

@@ -7,8 +7,8 @@ _SEPARATOR = re.compile(r"(?<!\\):")
 _ENCRYPTED = frozenset({"ssl", "tls"})
 _TCP = frozenset({"tcp", "tcp4", "tcp6"})
 _PLAIN = _TCP | {"unix"}
-_QUEUEING = frozenset({"tcp", "tcp6", "ssl", "unix"})
-QUEUE = 1024
+_WITH_BACKLOG = frozenset({"tcp", "tcp6", "ssl", "unix"})
+BACKLOG = 1024
 
 
 class ExposedError(ValueError):
@@ -47,14 +47,14 @@ def beyond_loopback(endpoint: str) -> bool:
     return kind not in _TCP or not _is_loopback(interface)
 
 
-def roomy(endpoint: str) -> str:
-    """The same, where QUEUE connections can wait to be taken, unless it says how many (or anything by its place).
+def with_backlog(endpoint: str) -> str:
+    """The same, where BACKLOG connections can wait to be taken, unless it says how many (or anything by its place).
 
     Twisted's own 50 are fewer than come at once, and who finds no place tries again after a second, or two.
     """
     kind, *parts = _parts(endpoint)
     told = any("=" not in part or part.startswith("backlog=") for part in parts[1:])
-    return endpoint if told or kind not in _QUEUEING else f"{endpoint}:backlog={QUEUE}"
+    return endpoint if told or kind not in _WITH_BACKLOG else f"{endpoint}:backlog={BACKLOG}"
 
 
 def check_places(node: str, port: str, listen: tuple[str, ...], *, tls: bool, insecure: bool) -> None:
