@@ -206,11 +206,11 @@ class Driver:
         """The committed result under each op_id, if it is known here."""
         if self._closed:
             raise unavailable(self.replica.why())
-        log = self.replica.log
-        known = {op_id: log.result(op_id) for op_id in op_ids}
-        if any(hit is not None and hit[1].seq == log.head[1] for hit in known.values()):
+        recorded = self.replica.log
+        known = {op_id: recorded.result(op_id) for op_id in op_ids}
+        if any(hit is not None and hit[1].seq == recorded.head[1] for hit in known.values()):
             await self._learn_of_pending()  # meanwhile it may have been dropped
-            known = {op_id: log.result(op_id) for op_id in op_ids}
+            known = {op_id: recorded.result(op_id) for op_id in op_ids}
         unsure = [op_id for op_id in op_ids if known[op_id] is None and self._search.spared(op_id) is None]
         if unsure:
             found = await results_of([self._search(op_id) for op_id in unsure])
@@ -218,7 +218,9 @@ class Driver:
         chosen = self.replica.chosen(self._now())
         upto = -1 if chosen is None else chosen
         hits = (known[op_id] for op_id in op_ids)  # the disk was searched meanwhile: does each still stand?
-        return [hit[1] if hit is not None and hit[1].seq <= upto and log.stands(hit[1]) else None for hit in hits]
+        return [
+            hit[1] if hit is not None and hit[1].seq <= upto and recorded.stands(hit[1]) else None for hit in hits
+        ]
 
     async def batches(self, after: int, limit: int) -> tuple[Batch, ...]:
         """Committed batches after a seq."""
