@@ -418,6 +418,17 @@ def test_a_ratio_in_turn_is_the_median_of_those_of_all_rounds() -> None:
     )
 
 
+def test_a_tiny_real_run_in_turn_has_every_case_beside_its_floor(tmp_path: Path) -> None:
+    result = bench("turns", "--quick", "--out", str(tmp_path / "out"))
+    assert result.exit_code == 0, result.output
+    (measured,) = load(tmp_path / "out").measurements
+    assert measured.failed == ""
+    assert len(measured.plots) == 8
+    beside_twisted = [one.value for one in measured.ratios if one.what.endswith(turns.FLOOR)]
+    assert len(beside_twisted) == 3
+    assert all(value > 0 for value in beside_twisted)
+
+
 # ---- memory
 
 

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from pygmy.bench import loading, rivals
 from pygmy.bench.customer import Customer
-from pygmy.bench.loads import Load, Outcome
+from pygmy.bench.loads import Load, Outcome, crowd
 from pygmy.bench.stores import QUICK, STANDARD, BenchStore, Requests, Shape, opened
 from pygmy.bench.wire import Headers
 from pygmy.private import trusting
@@ -111,11 +111,12 @@ class Desk:
         headers: Headers = (),
     ) -> Outcome:
         """A closed loop, after a short one to warm up (not in a quick run); `what` names it to the person."""
-        self.tell(f"{what}, {clients} clients" if clients > 1 else f"{what}, 1 client")
+        name = crowd(what, clients)
+        self.tell(name)
         if not self.quick:
             loading.make(self._load(server, requests, clients=clients, seconds=WARMUP, headers=headers), own=True)
         load = self._load(server, requests, clients=clients, seconds=seconds, headers=headers)
-        return self._noted(f"{what}, {clients} clients", loading.make(load))
+        return self._noted(name, loading.make(load))
 
     def warm(self, server: tuple[str, int], requests: Requests) -> None:
         """Have each request made once or so, for what is to be in a cache."""

@@ -16,11 +16,9 @@ from twisted.internet.task import react
 from pygmy.bench.wire import answer_to
 from pygmy.private import environment, free_ports, private_directory, spawn, until
 
-Server = tuple[str, int]
-
 
 @contextmanager
-def floors(answers: Sequence[bytes]) -> Iterator[list[Server]]:
+def floors(answers: Sequence[bytes]) -> Iterator[list[tuple[str, int]]]:
     """A process that writes these answers: where it does, one by one."""
     with private_directory("floor") as directory:
         ports = free_ports(len(answers))

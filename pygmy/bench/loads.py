@@ -3,6 +3,7 @@
 from msgspec import Struct
 
 from pygmy.bench.statistics import PERCENTILES, percentiles
+from pygmy.bench.wire import Headers
 
 BUSY = 0.9  # of one core's time: a generator that is busier may be what limits
 
@@ -25,7 +26,7 @@ class Load(Struct, frozen=True):
     count: int | None = None
     warmup: float = 0.0
     ca: str | None = None
-    headers: tuple[tuple[str, str], ...] = ()
+    headers: Headers = ()
 
 
 class Outcome(Struct, frozen=True):
@@ -62,6 +63,11 @@ class Outcome(Struct, frozen=True):
         if self.errors:
             said.append(f"{self.errors:,} of {self.answered + self.errors:,} requests failed")
         return "; ".join(said)
+
+
+def crowd(what: str, clients: int) -> str:
+    """How figures and people call so many clients who do this."""
+    return f"{what}, {clients} clients" if clients > 1 else f"{what}, 1 client"
 
 
 class Taken(Struct, frozen=True):

@@ -47,7 +47,7 @@ class Findings:
 
 
 class Measurement(Struct, frozen=True):
-    """One of many. `how`: how its numbers are made.
+    """One of those that a run takes. `how`: how its numbers are made.
 
     `anywhere`: it needs no more of a store than a front end. `quick`: a quick run takes it, too.
     """

@@ -1,6 +1,6 @@
 """What a store of FastAPI answers, wherever its books are."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
@@ -19,6 +19,7 @@ def book(item: int, title: str, topic: str, cents: int, count: int) -> JSONRespo
 
 
 def bought(order: int, item: int, quantity: int, cents: int, moment: datetime) -> JSONResponse:
+    """A success; `cents` for all copies."""
     return JSONResponse(
         {
             "OrderId": order,
@@ -42,7 +43,3 @@ def out_of_stock(item: int, count: int) -> JSONResponse:
 def problem(status: int, title: str, detail: str, **more: int) -> JSONResponse:
     body = {"type": "about:blank", "title": title, "status": status, "detail": detail, **more}
     return JSONResponse(body, status, media_type="application/problem+json")
-
-
-def now() -> datetime:
-    return datetime.now(UTC)

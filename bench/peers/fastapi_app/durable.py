@@ -2,6 +2,7 @@
 
 import os
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 
 import answers
 import asyncpg
@@ -49,7 +50,7 @@ async def lookup(item: int) -> JSONResponse:
 async def buy(item: int, wanted: answers.Wanted | None = None) -> JSONResponse:
     """Take the copies and write the order, in one statement; 404 or 409 where that cannot be."""
     quantity = 1 if wanted is None else wanted.quantity
-    now = answers.now()
+    now = datetime.now(UTC)
     row = await pool.fetchrow(BUY, item, quantity, now) if item <= LARGEST else None
     if row is None:
         return await refused(item)

@@ -3,6 +3,7 @@
 import json
 import os
 from collections import defaultdict
+from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 
@@ -44,4 +45,4 @@ async def buy(item: int, wanted: answers.Wanted | None = None) -> JSONResponse:
     if one["count"] < quantity:
         return answers.out_of_stock(item, one["count"])
     one["count"] -= quantity
-    return answers.bought(next(ORDERS), item, quantity, round(one["cost"] * 100) * quantity, answers.now())
+    return answers.bought(next(ORDERS), item, quantity, round(one["cost"] * 100) * quantity, datetime.now(UTC))

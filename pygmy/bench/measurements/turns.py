@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from pygmy.bench.desk import Desk
 from pygmy.bench.floor import floors
-from pygmy.bench.loads import Outcome
+from pygmy.bench.loads import Outcome, crowd
 from pygmy.bench.measuring import Findings, Measurement, milliseconds
 from pygmy.bench.results import Bar
 from pygmy.bench.statistics import median, ratio
@@ -33,7 +33,7 @@ class Case(Struct, frozen=True):
     @property
     def name(self) -> str:
         """As it stands in figures."""
-        return f"{self.what}, {self.clients} clients" if self.clients > 1 else f"{self.what}, 1 client"
+        return crowd(self.what, self.clients)
 
 
 def work(desk: Desk, findings: Findings) -> None:
